@@ -1,0 +1,74 @@
+"""What every daemon answers to the command line: status, trace, reload; hubs and stores also tell their queues."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Literal, Protocol
+
+import msgspec
+
+from foundation.tracking.events import TrackingEvent
+
+
+class Listener(msgspec.Struct, frozen=True, kw_only=True):
+    protocol: Literal[
+        "submission", "submissions", "smtp", "smtp-internal", "lmtp", "imap", "imaps", "rpc", "control"
+    ]
+    host: str
+    port: int
+
+
+class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    role: Literal["hub", "store", "access"]
+    site: str
+    pid: int
+    state: Literal["starting", "ready", "draining"]
+    listeners: tuple[Listener, ...] = ()
+    started_at_ms: int = 0
+    version: str = ""
+    details: dict[str, int] = {}
+    """Figures by name: queued, connections, …"""
+
+
+class ReloadOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    applied: tuple[str, ...] = ()
+    needs_restart: tuple[str, ...] = ()
+
+
+class QueueEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One transfer unit, or one message before it has any."""
+
+    entry_id: str
+    queue: Literal["submission", "delivery", "unreachable", "poison", "outbox"]
+    next_hop: str
+    state: Literal["ready", "active", "retry", "suspended"]
+    network_message_id: str
+    message_id: str
+    sender: str
+    recipients: tuple[str, ...]
+    size_bytes: int
+    received_at_ms: int
+    attempts: int = 0
+    last_attempt_at_ms: int = 0
+    last_reply: str = ""
+    next_attempt_at_ms: int = 0
+    expires_at_ms: int = 0
+
+
+class Control(Protocol):
+    async def status(self) -> ServerStatus: ...
+
+    def trace(self, message_id: str, network_message_ids: tuple[str, ...]) -> AsyncIterator[tuple[TrackingEvent, ...]]:
+        """Events of messages with this Message-ID, or with one of these network message ids, in the server's order."""
+        ...
+
+    async def reload(self) -> ReloadOutcome: ...
+
+    def queue(self) -> AsyncIterator[tuple[QueueEntry, ...]]:
+        """Everything that waits here; nothing on a Client Access server."""
+        ...
+
+    async def retry(self, next_hop: str, entry_ids: tuple[str, ...]) -> int:
+        """Makes entries due now (empty: all of that hop; hop empty too: all). Returns how many."""
+        ...
