@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from foundation.tracking.events import TrackingEvent
+from foundation.interfaces.tracking import TrackingEvent
 
 
 class Listener(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,168 @@
+"""A topology as typed, frozen settings: the organisation, its sites and links, its servers, its routes.
+
+Units are in the names. Defaults are Exchange's where Exchange has the setting (help text names it).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Endpoint(Settings):
+    """`host:port` in TOML; port 0 takes a free one."""
+
+    host: str
+    port: int = Field(ge=0, le=65535)
+
+
+class Limits(Settings):
+    message_size_bytes: int = 36 * 1024 * 1024
+    """MaxMessageSize of a receive connector."""
+    header_size_bytes: int = 256 * 1024
+    """MaxHeaderSize."""
+    recipients: int = 5000
+    """MaxRecipientsPerMessage; 1000 for submissions."""
+    hops: int = 30
+    """MaxHopCount: Received headers."""
+    connections: int = 5000
+    """MaxInboundConnection."""
+    connections_per_source: int = 200
+    """Not for loopback and Waypost servers."""
+    protocol_errors: int = 5
+    """MaxProtocolErrors, then the connection closes."""
+    logon_failures: int = 3
+    """MaxLogonFailures."""
+    connection_idle_seconds: float = 300
+    """ConnectionInactivityTimeout (RFC 5321 4.5.3.2: at least 5 minutes)."""
+    imap_idle_seconds: float = 1860
+    """RFC 9051 5.4: at least 30 minutes."""
+
+
+class Retry(Settings):
+    """When a message that could not be handed on is tried again."""
+
+    glitch_count: int = 4
+    """QueueGlitchRetryCount."""
+    glitch_interval_seconds: float = 60
+    transient_count: int = 6
+    """TransientFailureRetryCount."""
+    transient_interval_seconds: float = 600
+    outbound_interval_seconds: float = 1800
+    """OutboundConnectionFailureRetryInterval."""
+    message_interval_seconds: float = 900
+    """MessageRetryInterval: one message deferred by the next hop."""
+    probe_first_seconds: float = 1
+    """Inside: a failed next hop is probed by one connection after this long, doubling …"""
+    probe_longest_seconds: float = 30
+    """… up to this long."""
+    delay_notice_seconds: float = 4 * 3600
+    """DelayNotificationTimeout."""
+    expiry_seconds: float = 48 * 3600
+    """MessageExpirationTimeout."""
+
+
+class SendConnector(Settings):
+    """Where mail for address spaces outside the organisation goes."""
+
+    name: str
+    address_spaces: tuple[str, ...] = ("*",)
+    """`*`, `example.org` or `*.example.org`."""
+    cost: int = 1
+    smart_hosts: tuple[Endpoint, ...] = ()
+    """Empty: by MX."""
+    port: int = 25
+    """For delivery by MX."""
+    source_hubs: tuple[str, ...] = ()
+    """Hubs that may use it; empty: all."""
+    tls: Literal["none", "opportunistic", "required"] = "opportunistic"
+
+
+class HubServer(Settings):
+    name: str
+    site: str
+    smtp: Endpoint | None = None
+    """For mail from outside: no authentication, local recipients only."""
+    smtp_internal: Endpoint
+    """From Waypost servers: TLS from the first byte, client certificate required."""
+    rpc: Endpoint
+    """Control interface, mutual TLS."""
+    limits: Limits = Limits()
+    retry: Retry = Retry()
+
+
+class StoreServer(Settings):
+    name: str
+    site: str
+    lmtp: Endpoint
+    rpc: Endpoint
+    database: str = "default"
+    """Name of the mailbox database."""
+    database_url: str = ""
+    """Empty: SQLite in the server's data folder."""
+    limits: Limits = Limits()
+    mailbox_quota_bytes: int = 0
+    """0: none."""
+    disconnected_keep_days: int = 30
+
+
+class AccessServer(Settings):
+    name: str
+    site: str
+    submission: Endpoint | None = None
+    submissions: Endpoint | None = None
+    imap: Endpoint | None = None
+    imaps: Endpoint | None = None
+    rpc: Endpoint
+    certificate_file: str = ""
+    """Public certificate chain; empty: one of the private CA."""
+    key_file: str = ""
+    limits: Limits = Limits(recipients=1000)
+
+
+class Site(Settings):
+    name: str
+
+
+class SiteLink(Settings):
+    sites: tuple[str, str]
+    cost: int = 1
+
+
+class Domain(Settings):
+    domain: str
+    kind: Literal["authoritative", "internal-relay", "external-relay"] = "authoritative"
+
+
+class DemoUser(Settings):
+    """Made with a random password when the directory is new."""
+
+    address: str
+    name: str = ""
+    store: str = ""
+    """Empty: the least filled store."""
+
+
+class Topology(Settings):
+    organisation: str
+    data: Path = Path("data")
+    """Relative to the current folder."""
+    directory_url: str = ""
+    """Empty: SQLite in `data/directory`."""
+    default_domain: str
+    domains: tuple[Domain, ...]
+    sites: tuple[Site, ...]
+    site_links: tuple[SiteLink, ...] = ()
+    hubs: tuple[HubServer, ...]
+    stores: tuple[StoreServer, ...]
+    access: tuple[AccessServer, ...]
+    send_connectors: tuple[SendConnector, ...] = ()
+    demo_users: tuple[DemoUser, ...] = ()
+    nearest_free_port: bool = False
+    """A busy port of a listener for clients moves to the next free one (the embedded organisation)."""
