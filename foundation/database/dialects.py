@@ -1,0 +1,75 @@
+"""What differs between SQLite and PostgreSQL: settings of a connection, BEGIN, locks, error codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+BUSY_TIMEOUT_MS = 5000
+CACHE_SIZE_KIB = 8 * 1024
+WAL_PAGES_BEFORE_CHECKPOINT = 4000
+WAL_LIMIT_BYTES = 64 * 1024 * 1024
+
+SQLITE_IOERR = 10
+SQLITE_FULL = 13
+
+# mmap stays off: an I/O error in a mapped page is a signal that ends the process, not an error to answer.
+_PRAGMAS = (
+    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    f"PRAGMA cache_size=-{CACHE_SIZE_KIB}",
+    f"PRAGMA wal_autocheckpoint={WAL_PAGES_BEFORE_CHECKPOINT}",
+    f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}",
+)
+
+
+def lock_for_schema(connection: Connection) -> None:
+    """Keeps a second process from preparing the same schema until this transaction ends."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(727833)")
+
+
+def transaction_open(connection: Connection) -> bool:
+    """Whether the database still has this connection's transaction: some SQLite errors end it silently."""
+    driver: Any = connection.connection.dbapi_connection
+    if driver is None:
+        return False
+    if connection.dialect.name == "sqlite":
+        return bool(driver.in_transaction)
+    return bool(driver.info.transaction_status != 0)
+
+
+def is_full(error: BaseException) -> bool:
+    """The disk or the database's size limit is reached."""
+    original = _original(error)
+    return _sqlite_code(original) == SQLITE_FULL or getattr(original, "sqlstate", None) == "53100"
+
+
+def is_input_output(error: BaseException) -> bool:
+    """The disk failed under the database."""
+    original = _original(error)
+    return _sqlite_code(original) == SQLITE_IOERR or getattr(original, "sqlstate", None) == "58030"
+
+
+def _original(error: BaseException) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+def _sqlite_code(error: BaseException | None) -> int | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else None
+
+
+def set_pragmas(driver: Any, record: object) -> None:
+    cursor = driver.cursor()
+    for pragma in _PRAGMAS:
+        cursor.execute(pragma)
+    cursor.close()
+
+
+def begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("waypost_begin", "BEGIN DEFERRED"))

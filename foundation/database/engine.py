@@ -1,0 +1,143 @@
+"""Opens a database by URL and brings it to the schema the code expects, before anything else touches it.
+
+Promises: a committed transaction survives a power cut (SQLite: WAL with synchronous=FULL), readers see one
+snapshot a transaction, and only one transaction at a time writes to a SQLite file.
+
+Schema: a fresh database is made from the metadata and stamped; an older one is upgraded by a function handed
+in (Alembic lives above, in waypost/migrations); a newer one is refused. The stamp is a table of Alembic's,
+one for each component (`version_table="<component>_schema_version"`), so components may share a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    delete,
+    event,
+    insert,
+    inspect,
+    select,
+)
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from foundation.database.dialects import BUSY_TIMEOUT_MS, begin_sqlite, lock_for_schema, set_pragmas
+
+Upgrade = Callable[[Connection, str, int], None]
+"""upgrade(connection, component, from_revision): inside the transaction that will be stamped."""
+
+
+class SchemaError(Exception):
+    """The database can't be used as it is: where it is, what is wrong, and how to mend it."""
+
+    def __init__(self, place: str, problem: str, mend: str) -> None:
+        super().__init__(f"{place}: {problem}. {mend}")
+        self.place = place
+        self.problem = problem
+        self.mend = mend
+
+
+class SchemaTooNew(SchemaError):
+    """A later release of Waypost has upgraded this database."""
+
+
+def sqlite_url(file: Path) -> str:
+    return URL.create("sqlite", database=str(file)).render_as_string()
+
+
+def shown_url(engine: Engine) -> str:
+    """For messages: a SQLite file as its path, another URL without its password."""
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        return engine.url.database
+    return engine.url.render_as_string(hide_password=True)
+
+
+def open_engine(url: str) -> Engine:
+    """Connects to nothing yet. Its transactions begin DEFERRED; see `writing` for the writer's."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    connect: dict[str, Any] = {}
+    if parsed.get_backend_name() == "sqlite":
+        connect = {"isolation_level": None, "check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
+    # Connections are opened when first needed, so there are never more than threads that use them.
+    engine = create_engine(parsed, connect_args=connect, pool_size=32, max_overflow=0)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", set_pragmas)
+        event.listen(engine, "begin", begin_sqlite)
+    return engine
+
+
+def writing(engine: Engine) -> Engine:
+    """The same engine and pool, for transactions that write: on SQLite they take the write lock at BEGIN."""
+    return engine.execution_options(waypost_begin="BEGIN IMMEDIATE")
+
+
+def version_table(component: str) -> str:
+    return f"{component}_schema_version"
+
+
+def revision_name(revision: int) -> str:
+    """As an Alembic revision identifier: `0001`."""
+    return f"{revision:04d}"
+
+
+def prepare_schema(
+    engine: Engine, metadata: MetaData, component: str, revision: int, upgrade: Upgrade | None = None
+) -> None:
+    """Blocking; all or nothing. Raises SchemaTooNew, SchemaError."""
+    stamp = Table(version_table(component), MetaData(), Column("version_num", String(32), primary_key=True))
+    try:
+        with writing(engine).connect() as connection, connection.begin():
+            lock_for_schema(connection)
+            found = _stamped(connection, stamp, shown_url(engine))
+            if found == revision:
+                return
+            if found is None:
+                metadata.create_all(connection)
+                stamp.create(connection, checkfirst=True)
+            elif found > revision:
+                raise SchemaTooNew(
+                    shown_url(engine),
+                    f"its {component} schema is revision {found}, this release knows {revision} at most",
+                    "Start it with the newer release of Waypost, or restore a copy from before the upgrade",
+                )
+            elif upgrade is None:
+                raise SchemaError(
+                    shown_url(engine),
+                    f"its {component} schema is revision {found}, this release needs {revision}",
+                    "Upgrade it with a release that knows both revisions",
+                )
+            else:
+                upgrade(connection, component, found)
+            connection.execute(delete(stamp))
+            connection.execute(insert(stamp), {"version_num": revision_name(revision)})
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error)
+        raise SchemaError(
+            shown_url(engine),
+            f"the database can't be prepared: {reason}",
+            "Check that it is a database of Waypost, that its folder can be written, and the free space",
+        ) from error
+
+
+def _stamped(connection: Connection, stamp: Table, place: str) -> int | None:
+    if not inspect(connection).has_table(stamp.name):
+        return None
+    text = connection.execute(select(stamp.c.version_num)).scalar()
+    if text is None:
+        return None
+    if not text.isdecimal():
+        problem = f"its schema is stamped {text!r}, which no release of Waypost writes"
+        raise SchemaError(place, problem, "Restore a copy of it")
+    return int(text)
