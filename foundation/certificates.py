@@ -1,9 +1,8 @@
 """The organisation's private certificate authority, and the server certificates it issues.
 
 Files in one folder: `ca.pem` (for all to read), `ca.key` (0600, read only to issue), `<server>.pem`,
-`<server>.key` (0600). A server's certificate carries its name as the URI `waypost://server/<name>`, by which its
-peers know it.
-Issued by `waypost init` and the supervisor; the daemons only read (foundation/tls.py).
+`<server>.key` (0600). A server's certificate carries its name as the URI `waypost://server/<name>`, by which
+its peers know it. Issued by `waypost init` and the supervisor; the daemons only read (foundation/tls.py).
 """
 
 from __future__ import annotations

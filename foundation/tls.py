@@ -1,9 +1,9 @@
 """TLS contexts by role, from the certificate files of one server. Nothing here issues a certificate.
 
 Three roles. Public: towards mail programs and strangers, never asks for a client certificate. Internal
-server: towards Waypost servers, requires a certificate of the organisation's private CA. Internal client: shows
-its own, and accepts only servers of that CA. Who the peer is, is read from its certificate (`peer_name`), not
-from the address it was reached by.
+server: towards Waypost servers, requires a certificate of the private CA. Internal client: shows its own, and
+accepts only servers of that CA. Who the peer is, is read from its certificate (`peer_name`), not from the
+address it was reached by.
 """
 
 from __future__ import annotations
