@@ -166,3 +166,26 @@ class Topology(Settings):
     demo_users: tuple[DemoUser, ...] = ()
     nearest_free_port: bool = False
     """A busy port of a listener for clients moves to the next free one (the embedded organisation)."""
+
+    @property
+    def directory_database(self) -> str:
+        """Where the directory is, as a database URL."""
+        return self.directory_url or f"sqlite:///{self.data / 'directory' / 'directory.db'}"
+
+    @property
+    def certificates(self) -> Path:
+        """Folder of the private CA and the servers' certificates."""
+        return self.data / "certificates"
+
+    @property
+    def servers(self) -> tuple[HubServer | StoreServer | AccessServer, ...]:
+        """All servers: hubs, stores, Client Access, each in the order of the file."""
+        return (*self.hubs, *self.stores, *self.access)
+
+    def server_folder(self, name: str) -> Path:
+        """Data folder of a server."""
+        return self.data / name
+
+    def control_socket(self, name: str) -> Path:
+        """Unix socket of a server's control interface."""
+        return self.data / "run" / f"{name}.sock"
