@@ -20,7 +20,7 @@ class UnusablePassword(ValueError):
 
 
 def prepare_password(password: str) -> bytes:
-    """The bytes that are hashed: RFC 8265 4.2 (OpaqueString), so that every client's spelling is one password.
+    """The bytes that are hashed: RFC 8265 4.2 (OpaqueString), every client's spelling being one password.
 
     Raises UnusablePassword: empty, over 1024 bytes, NUL or another control character.
     """
