@@ -1,0 +1,171 @@
+"""One server as a process: its event loop, its signals, the lock of its folder, and word to whoever waits
+for it."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib
+import logging
+import os
+import signal
+import sys
+from typing import Any, Protocol
+
+import msgspec
+
+from config.model import Topology
+from foundation.interfaces.control import Listener, ServerStatus
+from foundation.tls import CertificateError, Identity
+from waypost.lock import FolderHeld, FolderLock
+from waypost.logs import configure_logging
+from waypost.servers import Role, Server
+from waypost.world import real_world
+
+log = logging.getLogger("waypost.service")
+
+_DAEMONS: dict[Role, tuple[str, str]] = {
+    "hub": ("hubtransport.daemon", "HubTransport"),
+    "store": ("mailboxstore.daemon", "MailboxStoreDaemon"),
+    "access": ("clientaccess.daemon", "ClientAccess"),
+}
+
+LOCK_WAIT_SECONDS = 5
+"""A predecessor that was told to stop may still be giving up its folder."""
+
+
+class Daemon(Protocol):
+    """What the three daemon classes have in common."""
+
+    listeners: tuple[Listener, ...]
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def status(self) -> ServerStatus: ...
+
+
+def make_daemon(topology: Topology, server: Server, identity: Identity, world: Any = None) -> Daemon:
+    """Builds the daemon of a server, not yet started; only its own package is imported."""
+    module, name = _DAEMONS[server.role]
+    daemon: Daemon = getattr(importlib.import_module(module), name)(
+        topology, server.name, world or real_world(), identity
+    )
+    return daemon
+
+
+def identity_of(topology: Topology, server: Server) -> Identity:
+    return Identity(
+        topology.certificates,
+        server.name,
+        certificate_file=getattr(server.settings, "certificate_file", ""),
+        key_file=getattr(server.settings, "key_file", ""),
+    )
+
+
+class Notification:
+    """Tells the supervisor, over an inherited pipe, that the server is ready: its status as one line of
+    JSON."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def ready(self, status: ServerStatus) -> None:
+        if self._descriptor < 0:
+            return
+        os.write(self._descriptor, msgspec.json.encode(status) + b"\n")
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def die_with(supervisor: int) -> None:
+    """This process is killed when its parent ends, however that ends (Linux; elsewhere it finds itself
+    orphaned)."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # prctl(2) PR_SET_PDEATHSIG
+        ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != supervisor:  # it ended before the line above
+        sys.exit(1)
+
+
+def serve(topology: Topology, server: Server, notification: Notification) -> int:
+    """Runs the server until it is told to stop; returns the exit code."""
+    import uvloop
+
+    configure_logging(server.name)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(topology, server, notification))
+
+
+async def _serve(topology: Topology, server: Server, notification: Notification) -> int:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    try:
+        lock = await _hold(topology, server)
+        daemon = make_daemon(topology, server, identity_of(topology, server))
+    except (FolderHeld, CertificateError) as error:
+        log.error("can't start: %s", error)
+        return 1
+    loop.add_signal_handler(signal.SIGHUP, _reload, daemon)
+    starting = asyncio.create_task(daemon.start(), name="start")
+    told_to_stop = asyncio.create_task(stopping.wait(), name="stop signal")
+    try:
+        await asyncio.wait((starting, told_to_stop), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+        await starting
+        notification.ready(daemon.status())
+        log.info("ready", extra={"listeners": _described(daemon.listeners)})
+        await told_to_stop
+        log.info("stopping")
+        return 0
+    except asyncio.CancelledError:
+        return 0
+    except (OSError, CertificateError) as error:
+        log.error("can't start: %s", error)
+        return 1
+    except Exception:
+        log.exception("can't start")
+        return 1
+    finally:
+        told_to_stop.cancel()
+        await daemon.stop()
+        lock.release()
+        log.info("stopped")
+
+
+async def _hold(topology: Topology, server: Server) -> FolderLock:
+    deadline = asyncio.get_running_loop().time() + LOCK_WAIT_SECONDS
+    while True:
+        try:
+            return FolderLock(
+                topology.server_folder(server.name), f"waypost run {server.role} --name {server.name}"
+            )
+        except FolderHeld:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(0.05)
+
+
+def _reload(daemon: Daemon) -> None:
+    reload = getattr(daemon, "reload", None)
+    if reload is None:
+        log.warning("this server can't reload, restart it")
+        return
+    task = asyncio.ensure_future(reload())
+    task.add_done_callback(_reloaded)
+
+
+def _reloaded(task: asyncio.Future[Any]) -> None:
+    if error := task.exception():
+        log.error("reload failed: %s", error)
+        return
+    outcome = task.result()
+    log.info("reloaded", extra={"applied": outcome.applied, "needs_restart": outcome.needs_restart})
+
+
+def _described(listeners: tuple[Listener, ...]) -> list[str]:
+    return [f"{listener.protocol} {listener.host}:{listener.port}" for listener in listeners]
