@@ -27,8 +27,8 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 # A line that begins with `--` is a MIME delimiter, never a field. `From ` is the mark of an mbox file.
 _HEADER_LINES = re.compile(rb"(?:(?:(?!--)[!-9;-~]++[ \t]*+:|[ \t]|>?From )[^\n]*+(?:\n|\Z))*+")
-_FIELD = re.compile(rb"^((?!--)[!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)", re.MULTILINE)
-_FOLD = re.compile(rb"\r?\n")
+FIELD = re.compile(rb"^((?!--)[!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)", re.MULTILINE)
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _MESSAGE_ID = re.compile(rb"<([^<>\s]{1,995})>")
 _NOT_WORD = re.compile(r"[^A-Za-z0-9._-]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -46,7 +46,7 @@ def header_block(buffer: Buffer, start: int = 0) -> int:
 
 def fields(header: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(name in lower case, unfolded value without outer white space) of every field, in order."""
-    for found in _FIELD.finditer(header, 0, header_block(header)):
+    for found in FIELD.finditer(header, 0, header_block(header)):
         yield found[1].lower(), unfold(found[2])
 
 
@@ -60,7 +60,7 @@ def unfold(value: bytes) -> bytes:
 def find_header(header: bytes, name: bytes) -> bytes | None:
     """The unfolded value of the first field of that name; None when there is none."""
     name = name.lower()
-    for found in _FIELD.finditer(header, 0, header_block(header)):
+    for found in FIELD.finditer(header, 0, header_block(header)):
         if found[1].lower() == name:
             return unfold(found[2])
     return None
@@ -83,7 +83,7 @@ def message_ids(value: bytes) -> tuple[str, ...]:
 def count_received(header: bytes) -> int:
     """How many servers have stamped the message (RFC 5321 6.3)."""
     return sum(
-        1 for found in _FIELD.finditer(header, 0, header_block(header)) if found[1].lower() == b"received"
+        1 for found in FIELD.finditer(header, 0, header_block(header)) if found[1].lower() == b"received"
     )
 
 
@@ -98,9 +98,9 @@ def remove_private(header: bytes) -> bytes:
 
 
 def select_fields(header: bytes, names: frozenset[bytes], exclude: bool) -> bytes:
-    """The fields of these lower-case names, or all others, as they stand, and an empty line (RFC 3501 6.4.5)."""
+    """Fields of these lower-case names, or all others, as they stand, and an empty line: RFC 3501 6.4.5."""
     chosen = []
-    for found in _FIELD.finditer(header, 0, header_block(header)):
+    for found in FIELD.finditer(header, 0, header_block(header)):
         if (found[1].lower() in names) is not exclude:
             chosen.append(found[0] if found[0].endswith(b"\n") else found[0] + b"\r\n")
     chosen.append(b"\r\n")
@@ -109,7 +109,7 @@ def select_fields(header: bytes, names: frozenset[bytes], exclude: bool) -> byte
 
 def complete_submission(header: bytes, *, at_ms: int, message_id: str) -> bytes:
     """Adds a missing Date and Message-ID (RFC 6409 8.2, 8.3) and a missing closing empty line."""
-    names = {found[1].lower() for found in _FIELD.finditer(header, 0, header_block(header))}
+    names = {found[1].lower() for found in FIELD.finditer(header, 0, header_block(header))}
     added = []
     if b"date" not in names:
         added.append(f"Date: {date_value(at_ms)}\r\n".encode("ascii"))
@@ -195,7 +195,7 @@ def _address_literal(address: str) -> str:
 def _without(header: bytes, unwanted: Callable[[bytes], bool]) -> bytes:
     kept = []
     at = 0
-    for found in _FIELD.finditer(header, 0, header_block(header)):
+    for found in FIELD.finditer(header, 0, header_block(header)):
         if unwanted(found[1].lower()):
             kept.append(header[at : found.start()])
             at = found.end()

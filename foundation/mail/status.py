@@ -1,4 +1,4 @@
-"""The enhanced status codes that Waypost says or explains (RFC 3463 and the IANA registry), with a sentence each.
+"""The enhanced status codes that Waypost says or explains (RFC 3463, IANA registry), with a sentence each.
 
 Replies name them by their constants; delivery reports turn any code, also a stranger's, into what happened
 and what to do about it.
