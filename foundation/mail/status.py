@@ -60,7 +60,7 @@ class Explanation(NamedTuple):
     """What the sender of the message can do."""
 
 
-_RETRY = "Nothing needs to be done now; if it stays so, ask the recipient in another way."
+WAIT = "Nothing needs to be done now; if it stays so, ask the recipient in another way."
 _ASK_RECIPIENT = "Ask the recipient in another way to solve this, then send the message again."
 _ASK_ADMINISTRATOR = "Show this report to your mail administrator."
 _CHECK_ADDRESS = "Check the address for typing errors and send the message again."
@@ -85,21 +85,21 @@ _EXPLANATIONS = {
         "Send it with smaller attachments, or a link instead.",
     ),
     "2.4": Explanation("The members of the group could not be found out.", _ASK_ADMINISTRATOR),
-    "3.0": Explanation("A mail server has a problem.", _RETRY),
-    "3.1": Explanation("A mail server has no space left.", _RETRY),
-    "3.2": Explanation("A mail server takes no messages now.", _RETRY),
+    "3.0": Explanation("A mail server has a problem.", WAIT),
+    "3.1": Explanation("A mail server has no space left.", WAIT),
+    "3.2": Explanation("A mail server takes no messages now.", WAIT),
     "3.3": Explanation("The recipient's server lacks a feature that the message needs.", _ASK_ADMINISTRATOR),
     "3.4": Explanation(
         "The message is larger than a server on its way takes.",
         "Send it with smaller attachments, or a link instead.",
     ),
     "3.5": Explanation("A mail server is not set up for this message.", _ASK_ADMINISTRATOR),
-    "4.0": Explanation("The recipient's server can't be reached.", _RETRY),
-    "4.1": Explanation("The recipient's server does not answer.", _RETRY),
-    "4.2": Explanation("The connection to the recipient's server broke.", _RETRY),
-    "4.3": Explanation("The name service could not say where the recipient's server is.", _RETRY),
+    "4.0": Explanation("The recipient's server can't be reached.", WAIT),
+    "4.1": Explanation("The recipient's server does not answer.", WAIT),
+    "4.2": Explanation("The connection to the recipient's server broke.", WAIT),
+    "4.3": Explanation("The name service could not say where the recipient's server is.", WAIT),
     "4.4": Explanation("No way to the recipient's server is known.", _ASK_ADMINISTRATOR),
-    "4.5": Explanation("The mail system is too busy.", _RETRY),
+    "4.5": Explanation("The mail system is too busy.", WAIT),
     "4.6": Explanation(
         "The message went round in a loop between servers.",
         "Tell the mail administrator of the recipient: a forwarding there leads back.",
