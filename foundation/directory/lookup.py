@@ -83,7 +83,7 @@ class DirectoryLookup:
         return self._revision
 
     async def accepted_domain(self, domain: str) -> AcceptedDomain | None:
-        key = _key(domain_key, domain)
+        key = domain_key(domain)
         return await self._look_up(lambda: self._snapshot.domain(key)) if key else None
 
     async def accepted_domains(self) -> tuple[AcceptedDomain, ...]:
@@ -92,7 +92,7 @@ class DirectoryLookup:
     async def find(self, address: str) -> DirectoryRecipient | None:
         """`local+detail@domain` is found as `local@domain` where it has no address of its own (RFC 5233)."""
         keys = _keys(address)
-        return await self._look_up(lambda: _first(self._snapshot.by_key, keys)) if keys else None
+        return await self._look_up(lambda: _first(self._snapshot.by_key, keys)) if address else None
 
     async def find_id(self, recipient_id: str) -> DirectoryRecipient | None:
         return await self._look_up(lambda: self._snapshot.by_id(recipient_id))
@@ -105,8 +105,7 @@ class DirectoryLookup:
 
         def known() -> Credentials | None:
             domain = self._snapshot.organisation.default_domain
-            key = _key(address_key, login if "@" in login else f"{login}@{domain}")
-            return self._snapshot.credentials(key) if key else None
+            return self._snapshot.credentials(address_key(login if "@" in login else f"{login}@{domain}"))
 
         return await self._look_up(known) if login else None
 
@@ -179,6 +178,9 @@ class DirectoryLookup:
             data = await self._executor.run(self._world.disk.read, self._file)
         except FileNotFoundError:
             return
+        except OSError as error:
+            log.warning("directory snapshot %s can't be read: %s", self._file, error)
+            return
         try:
             changes = msgspec.msgpack.decode(data, type=Changes)
             if changes.version != FORMAT_VERSION or not changes.whole:
@@ -202,24 +204,12 @@ class DirectoryLookup:
         self._world.disk.write(self._file, msgspec.msgpack.encode(changes), 0o600)
 
 
-def _key(make: Callable[[str], str], text: str) -> str:
-    """Empty for what can't be an address or a domain."""
-    try:
-        return make(text)
-    except ValueError:
-        return ""
-
-
 def _keys(address: str) -> tuple[str, ...]:
     """Under which keys a recipient is looked for, best first."""
-    key = _key(address_key, address)
-    if not key:
-        return ()
+    key = address_key(address)
     local, domain = split_address(key)
     base = local.partition("+")[0]
-    if local.startswith('"') or base in ("", local):
-        return (key,)
-    return (key, f"{base}@{domain}")
+    return (key,) if base in ("", local) else (key, f"{base}@{domain}")
 
 
 def _first(
