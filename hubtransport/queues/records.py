@@ -68,8 +68,8 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     recipients: tuple[QueuedRecipient, ...]
     hop: str
     """Name of the delivery queue, as routing makes it."""
-    site: str = ""
-    """Whose hubs may take it, when the hop is one of a delivery group; else empty."""
+    group: tuple[str, ...] = ()
+    """The hubs that may take it, when the hop is one of a delivery group."""
     pinned: bool = False
     """An attempt may have succeeded unseen: only this server, under this key, may be asked again."""
     attempts: int = 0
@@ -79,3 +79,22 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     created_at_ms: int
     expires_at_ms: int
     delay_at_ms: int = 0
+
+
+class HopState(msgspec.Struct, frozen=True, kw_only=True):
+    """A next hop that failed."""
+
+    hop: str
+    failures: int
+    failing_since_ms: int
+    last_attempt_at_ms: int
+    next_attempt_at_ms: int
+    last_reply: str
+
+
+class StoredHop(msgspec.Struct, frozen=True):
+    """How much of a next hop's queue is only in the database, and when the first of it is due."""
+
+    hop: str
+    count: int
+    due_at_ms: int

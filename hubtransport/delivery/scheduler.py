@@ -1,0 +1,210 @@
+"""Delivery, whose turn it is: queues of units by next hop, with windows, fair to every next hop.
+
+Promises: no next hop has more than its share of connections, a failed one is probed by a single connection when
+its time has come, and nobody's long queue keeps another's short one waiting. At most `window` units of a next hop
+are in memory; the others stay in the database and are asked for in pages.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from hubtransport.queues.records import HopState, StoredHop, Unit
+
+CONNECTIONS_PER_HOP = 20
+CONNECTIONS_TOTAL = 1000
+WINDOW = 500
+"""Units of one next hop in memory, waiting or being sent."""
+WINDOW_FAILING = 20
+
+
+class HopQueue:
+    """One next hop."""
+
+    def __init__(self, hop: str) -> None:
+        self.hop = hop
+        self.waiting: deque[Unit] = deque()
+        self.sending: dict[str, Unit] = {}
+        self.reserved = 0
+        """Units about to come into memory."""
+        self.connections = 0
+        """Opened or being opened."""
+        self.open = 0
+        """Those of them that stand."""
+        self.connections_max = CONNECTIONS_PER_HOP
+        self.idle = 0
+        """Connections that wait for a unit."""
+        self.stored = 0
+        """Units in the database alone."""
+        self.stored_due_ms = 0
+        self.loading = False
+        self.failing: HopState | None = None
+
+    @property
+    def in_memory(self) -> int:
+        return len(self.waiting) + len(self.sending) + self.reserved
+
+    @property
+    def room(self) -> int:
+        return max((WINDOW if self.failing is None else WINDOW_FAILING) - self.in_memory, 0)
+
+    @property
+    def empty(self) -> bool:
+        return not (self.in_memory or self.stored or self.connections or self.failing or self.loading)
+
+
+class Scheduler:
+    def __init__(self, total: int = CONNECTIONS_TOTAL) -> None:
+        self._total = total
+        self._connections = 0
+        self._queues: dict[str, HopQueue] = {}
+        self._turn: deque[str] = deque()
+        """Next hops in the order of their next turn."""
+
+    def queues(self) -> Iterable[HopQueue]:
+        return self._queues.values()
+
+    def queue(self, hop: str) -> HopQueue:
+        found = self._queues.get(hop)
+        if found is None:
+            found = self._queues[hop] = HopQueue(hop)
+            self._turn.append(hop)
+        return found
+
+    def peek(self, hop: str) -> HopQueue | None:
+        return self._queues.get(hop)
+
+    def failing(self) -> frozenset[str]:
+        """Names of the queues whose next hop failed."""
+        return frozenset(hop for hop, queue in self._queues.items() if queue.failing is not None)
+
+    def reserve(self, hop: str, now_ms: int) -> bool:
+        """A place in memory for a unit that is about to be committed; else it stays in the database."""
+        queue = self.queue(hop)
+        # What is stored is older: it goes first, unless none of it is due yet.
+        if queue.room == 0 or (queue.stored and queue.stored_due_ms <= now_ms):
+            return False
+        queue.reserved += 1
+        return True
+
+    def unreserve(self, hop: str) -> None:
+        self.queue(hop).reserved -= 1
+
+    def add(self, unit: Unit) -> None:
+        """A unit with a reserved place."""
+        queue = self.queue(unit.hop)
+        queue.reserved -= 1
+        queue.waiting.append(unit)
+
+    def add_stored(self, hop: str, count: int, due_at_ms: int) -> None:
+        """Units that are in the database alone."""
+        queue = self.queue(hop)
+        queue.stored_due_ms = min(queue.stored_due_ms, due_at_ms) if queue.stored else due_at_ms
+        queue.stored += count
+
+    def set_stored(self, summary: StoredHop) -> None:
+        """What the database says."""
+        queue = self.queue(summary.hop)
+        queue.stored, queue.stored_due_ms = summary.count, summary.due_at_ms
+
+    def take(self, hop: str) -> Unit | None:
+        """The next unit for a connection to this hop."""
+        queue = self._queues.get(hop)
+        if queue is None or not queue.waiting:
+            return None
+        unit = queue.waiting.popleft()
+        queue.sending[unit.key] = unit
+        return unit
+
+    def put_back(self, unit: Unit) -> None:
+        """It was not sent; it is first again."""
+        queue = self.queue(unit.hop)
+        queue.sending.pop(unit.key, None)
+        queue.waiting.appendleft(unit)
+
+    def done(self, unit: Unit) -> None:
+        """The unit leaves the memory."""
+        self.queue(unit.hop).sending.pop(unit.key, None)
+
+    def drop_waiting(self, hop: str, keys: Iterable[str]) -> list[Unit]:
+        """Takes waiting units out of memory."""
+        queue, gone = self.queue(hop), frozenset(keys)
+        taken = [unit for unit in queue.waiting if unit.key in gone]
+        if taken:
+            queue.waiting = deque(unit for unit in queue.waiting if unit.key not in gone)
+        return taken
+
+    def to_open(self, now_ms: int) -> list[str]:
+        """Next hops that should get one more connection now, in turn; each counts as opened."""
+        chosen: list[str] = []
+        progress = True
+        while progress and self._connections < self._total:
+            progress = False
+            for _ in range(len(self._turn)):
+                hop = self._turn[0]
+                self._turn.rotate(-1)
+                if self._connections < self._total and self._wants_connection(self._queues[hop], now_ms):
+                    self._queues[hop].connections += 1
+                    self._queues[hop].idle += 1  # counts as idle until it takes its first unit
+                    self._connections += 1
+                    chosen.append(hop)
+                    progress = True
+        return chosen
+
+    def closed(self, hop: str) -> None:
+        queue = self.queue(hop)
+        queue.connections -= 1
+        self._connections -= 1
+
+    def crowded(self, hop: str) -> bool:
+        """One more connection was refused: whether others stand, so that it only takes fewer at once."""
+        queue = self.queue(hop)
+        if queue.open:
+            queue.connections_max = queue.open
+        return queue.open > 0
+
+    def failed(self, state: HopState) -> None:
+        self.queue(state.hop).failing = state
+
+    def recovered(self, hop: str) -> bool:
+        """Whether it had failed before; its whole queue is released."""
+        queue = self.queue(hop)
+        was_failing = queue.failing is not None
+        queue.failing = None
+        return was_failing
+
+    def to_load(self, now_ms: int) -> list[HopQueue]:
+        """Queues that should get a page from the database now."""
+        return [queue for queue in self._queues.values() if self._wants_page(queue, now_ms)]
+
+    def next_time_ms(self, now_ms: int) -> int | None:
+        """When time alone will change something: a probe, or a stored unit that becomes due."""
+        times = []
+        for queue in self._queues.values():
+            if queue.failing is not None:
+                if queue.connections == 0 and (queue.waiting or queue.stored):
+                    times.append(queue.failing.next_attempt_at_ms)
+            elif queue.stored and not queue.loading and queue.stored_due_ms > now_ms:
+                times.append(queue.stored_due_ms)
+        return min(times, default=None)
+
+    def forget_empty(self) -> None:
+        """Queues without anything cost nothing."""
+        for hop in [hop for hop, queue in self._queues.items() if queue.empty]:
+            del self._queues[hop]
+            self._turn.remove(hop)
+
+    def _wants_connection(self, queue: HopQueue, now_ms: int) -> bool:
+        if not queue.waiting:
+            return False
+        if queue.failing is not None:
+            return queue.connections == 0 and queue.failing.next_attempt_at_ms <= now_ms
+        return queue.connections < queue.connections_max and queue.idle < len(queue.waiting)
+
+    def _wants_page(self, queue: HopQueue, now_ms: int) -> bool:
+        if not queue.stored or queue.loading or queue.stored_due_ms > now_ms:
+            return False
+        if queue.failing is not None:
+            return not queue.waiting and queue.failing.next_attempt_at_ms <= now_ms
+        return len(queue.waiting) * 2 <= WINDOW and queue.room > 0

@@ -1,0 +1,66 @@
+"""The queue database as the daemon holds it: its writer, its readers, and the content of messages.
+
+Small content that was just written is kept in memory for its first sending, within a bound.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+
+from foundation.database.readers import Readers
+from foundation.database.writer import Writer
+from foundation.mail.headers import header_block
+from hubtransport.queues import statements
+from hubtransport.queues.records import QueuedMessage
+
+CHUNK_BYTES = 256 * 1024
+KEPT_CONTENT_BYTES_MAX = 64 * 1024
+KEPT_BYTES_MAX = 16 * 1024 * 1024
+
+
+class QueueStore:
+    def __init__(self, writer: Writer, readers: Readers, header_bytes_max: int) -> None:
+        self.writer = writer
+        self.readers = readers
+        self._header_bytes_max = header_bytes_max
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._kept_bytes = 0
+
+    def keep(self, content_id: int, content: bytes) -> None:
+        """Remembers content that was just committed."""
+        if len(content) > KEPT_CONTENT_BYTES_MAX:
+            return
+        self._kept[content_id] = content
+        self._kept_bytes += len(content)
+        while self._kept_bytes > KEPT_BYTES_MAX:
+            self._kept_bytes -= len(self._kept.popitem(last=False)[1])
+
+    async def chunks(self, message: QueuedMessage) -> AsyncIterator[bytes]:
+        """The message as it leaves: the prefix, then the content. Raises MailError, ContentMissing."""
+        if message.prefix:
+            yield message.prefix
+        for offset in range(0, message.content_bytes, CHUNK_BYTES):
+            yield await self.read(message, offset, CHUNK_BYTES)
+
+    async def read(self, message: QueuedMessage, offset: int, length: int) -> bytes:
+        """Content bytes [offset, offset+length)."""
+        kept = self._kept.get(message.content_id)
+        if kept is not None:
+            return kept[offset : offset + length]
+        content_id = message.content_id
+        return await self.readers.run(
+            lambda connection: statements.contents.read(connection, content_id, offset, length)
+        )
+
+    async def header(self, message: QueuedMessage) -> bytes:
+        """The header as it leaves, with its closing empty line."""
+        start = await self.read(message, 0, self._header_bytes_max)
+        header = start[: header_block(start)]
+        if not header.endswith(b"\r\n\r\n"):
+            header = header + (b"\r\n" if header.endswith(b"\r\n") or not header else b"\r\n\r\n")
+        return message.prefix + header
+
+    async def whole(self, message: QueuedMessage) -> bytes:
+        """All of it as it leaves; for messages that are known to be small."""
+        return message.prefix + await self.read(message, 0, message.content_bytes)

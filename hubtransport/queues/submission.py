@@ -1,0 +1,136 @@
+"""The submission queue: what was received, or made here, and waits for the categorizer.
+
+Units of work for the writer. Promises: a message, its content, its transfer key with the results and its tracking
+events are one commit; a key that is known changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from sqlalchemy import Connection
+
+from foundation.database.spool import Spool
+from foundation.interfaces.tracking import TrackingEvent
+from hubtransport.queues import statements
+from hubtransport.queues.records import QueuedMessage
+from hubtransport.queues.rows import message_values, messages_of, recipient_values
+
+Results = dict[str, tuple[int, str, str]]
+"""RCPT address as given -> code, status, text of the reply it got."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_results = msgspec.msgpack.Decoder(Results).decode
+
+
+class Arrival(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as a session received it."""
+
+    message: QueuedMessage
+    key: str = ""
+    """Transfer key; empty: none came with it."""
+    results: Results = {}
+    events: tuple[TrackingEvent, ...] = ()
+
+
+class KnownTransfer(msgspec.Struct, frozen=True):
+    """The key was committed before: nothing was stored again."""
+
+    network_message_id: str
+    results: Results
+
+
+def accept(connection: Connection, arrival: Arrival, content: Spool) -> QueuedMessage | KnownTransfer:
+    if arrival.key:
+        known = find_key(connection, arrival.key)
+        if known is not None:
+            return known
+        values = {
+            "key": arrival.key,
+            "network_message_id": arrival.message.network_message_id,
+            "received_at_ms": arrival.message.received_at_ms,
+            "results": _encode(arrival.results),
+        }
+        connection.execute(statements.insert_key, values)
+    message = add_message(connection, arrival.message, content)
+    statements.tracking.record(connection, arrival.events)
+    return message
+
+
+def find_key(connection: Connection, key: str) -> KnownTransfer | None:
+    row = connection.execute(statements.select_key, {"of_key": key}).first()
+    return None if row is None else KnownTransfer(row.network_message_id, _results(row.results))
+
+
+def add_message(connection: Connection, message: QueuedMessage, content: Spool) -> QueuedMessage:
+    """The message with its row."""
+    content_id = statements.contents.write(connection, content)
+    inserted = connection.execute(statements.insert_message, message_values(message, content_id, "submitted"))
+    key = inserted.inserted_primary_key
+    if key is None:
+        raise RuntimeError("the database gave no id for a new row")
+    row = int(key[0])
+    values = [recipient_values(row, queued, "") for queued in message.recipients]
+    connection.execute(statements.insert_recipients, values)
+    return msgspec.structs.replace(message, id=row, content_id=content_id)
+
+
+def add_reports(
+    connection: Connection, reports: Sequence[tuple[QueuedMessage, bytes]]
+) -> tuple[QueuedMessage, ...]:
+    """Reports made here, in the commit of what they tell of."""
+    added = []
+    for report, content in reports:
+        with Spool.of(content) as spool:
+            complete = msgspec.structs.replace(report, content_sha256=spool.sha256)
+            added.append(add_message(connection, complete, spool))
+    return tuple(added)
+
+
+def load(connection: Connection, after: int, count: int) -> list[QueuedMessage]:
+    """The next messages whose recipients wait, by row."""
+    return load_state(connection, "submitted", after, count)
+
+
+def load_state(connection: Connection, state: str, after: int, count: int) -> list[QueuedMessage]:
+    values = {"of_state": state, "after": after, "count": count}
+    rows = connection.execute(statements.select_messages_in_state, values).mappings().all()
+    return messages_of(connection, rows)
+
+
+def count_state(connection: Connection, state: str) -> int:
+    return int(connection.execute(statements.count_messages_in_state, {"of_state": state}).scalar() or 0)
+
+
+def crashed(
+    connection: Connection, message: int, crashes: int, poison: bool, events: Sequence[TrackingEvent]
+) -> None:
+    """The categorizer failed unexpectedly; from the threshold on the message is set aside."""
+    state = "poison" if poison else "submitted"
+    connection.execute(
+        statements.set_crashes, {"of_message": message, "to_crashes": crashes, "to_state": state}
+    )
+    statements.tracking.record(connection, events)
+
+
+def release_poison(connection: Connection, messages: Sequence[QueuedMessage], events: Sequence[TrackingEvent]) -> None:
+    """An operator lets messages out of the poison queue."""
+    for message in messages:
+        values = {"of_message": message.id, "to_crashes": 0, "to_state": "submitted"}
+        connection.execute(statements.set_crashes, values)
+    statements.tracking.record(connection, events)
+
+
+def end_recipients(connection: Connection, message: int, content_id: int, positions: Sequence[int]) -> None:
+    """Takes recipients away that ended; the message and its content go with the last one."""
+    if positions:
+        values: Mapping[str, object] = {"of_message": message, "positions": list(positions)}
+        connection.execute(statements.delete_recipients, values)
+    if connection.execute(statements.select_any_recipient, {"of_message": message}).first() is None:
+        connection.execute(statements.delete_message, {"of_message": message})
+        statements.contents.release(connection, content_id)
+
+
+def prune_keys(connection: Connection, before_ms: int, count: int) -> int:
+    return connection.execute(statements.prune_keys, {"before_ms": before_ms, "count": count}).rowcount
