@@ -47,16 +47,20 @@ class ReadableFormatter(JsonFormatter):
         return readable(json.loads(super().format(record)), colours=self._colours)
 
 
-def configure_logging(server: str, stream: TextIO | None = None, level: int = logging.INFO) -> None:
-    """Sends all records of this process to `stream` (default: stderr)."""
-    stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
+def configure_logging(server: str) -> None:
+    """Sends all records of this process to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    as_text = sys.stderr.isatty()
     handler.setFormatter(
-        ReadableFormatter(server, colours_on(stream)) if stream.isatty() else JsonFormatter(server)
+        ReadableFormatter(server, colours_on(sys.stderr)) if as_text else JsonFormatter(server)
     )
+    use_handler(handler)
+
+
+def use_handler(handler: logging.Handler) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(logging.INFO)
 
 
 def colours_on(stream: TextIO) -> bool:
