@@ -43,6 +43,7 @@ class Channel:
         self._reading_paused = False
         self._writing_paused = False
         self._eof = False
+        self._abort_timer: asyncio.TimerHandle | None = None
         self.gone = False
 
     # --- from the protocol
@@ -60,8 +61,9 @@ class Channel:
 
     def lost(self) -> None:
         self.gone = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._abort_timer):
+            if timer is not None:
+                timer.cancel()
         self._wake()
 
     def pause_writing(self) -> None:
@@ -118,8 +120,9 @@ class Channel:
         return Gone()
 
     def hang_up(self) -> None:
-        self._transport.close()
-        self._loop.call_later(CLOSE_SECONDS, self._transport.abort)
+        if not self._transport.is_closing():
+            self._transport.close()
+            self._abort_timer = self._loop.call_later(CLOSE_SECONDS, self._transport.abort)
 
     def abort(self) -> None:
         self._transport.abort()

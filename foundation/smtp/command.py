@@ -25,7 +25,7 @@ LINE_BYTES = 512
 AUTH_LINE_BYTES_MAX = 12288
 """RFC 4954 4, also for the lines of the exchange."""
 _EXTENSION_BYTES = {
-    # SIZE 26 (RFC 1870 3), BODY 17 (RFC 6152 2), SMTPUTF8 10 (RFC 6531 3.4), AUTH 500 (RFC 4954 3), DSN (RFC 3461 4)
+    # SIZE (RFC 1870 3), BODY (RFC 6152 2), SMTPUTF8 (RFC 6531 3.4), AUTH (RFC 4954 3), DSN (RFC 3461 4)
     "MAIL": 26 + 17 + 10 + 500 + 131,
     "RCPT": 500 + 10 + 28,
 }
@@ -130,7 +130,7 @@ def encode_mail(
     words = [f"MAIL FROM:<{_checked(sender.address, sender.smtputf8, '5.1.7') if sender.address else ''}>"]
     if size_bytes and "SIZE" in features:
         words.append(f"SIZE={size_bytes}")
-    if sender.body and ("8BITMIME" in features and sender.body != "BINARYMIME" or sender.body in features):
+    if sender.body and (sender.body if sender.body == "BINARYMIME" else "8BITMIME") in features:
         words.append(f"BODY={sender.body}")
     if sender.smtputf8:
         words.append("SMTPUTF8")

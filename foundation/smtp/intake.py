@@ -1,4 +1,4 @@
-"""Where a server puts the content that it receives, within its limits; the way out is the handler's message()."""
+"""Where a server puts the content that it receives, within its limits; before the handler's message()."""
 
 from __future__ import annotations
 

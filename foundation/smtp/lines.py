@@ -1,4 +1,4 @@
-"""A server's input: bytes as they come, taken out as command lines or as raw content. Memory stays bounded."""
+"""A server's input: bytes as they come, taken out as command lines or as raw content. Bounded."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 A deep subclass of aiosmtpd's SMTP: its session, envelope and life cycle stay; bytes go through a Channel and
 every verb and limit through a Conversation, because of speed and exactness (one write for pipelined replies,
-content in large pieces, chunking, DSN, LMTP replies, errors that stay temporary). What a message's way may rely
-on: 250 is answered only after the handler returned, and a client that goes away cancels nothing.
+content in large pieces, chunking, DSN, LMTP replies, errors that stay temporary). What a message's way may
+rely on: 250 is answered only after the handler returned, and a client that goes away cancels nothing.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class _Connection(SMTP):
     def __init__(
         self, server: SmtpServer, prototype: dict[str, Any], loop: asyncio.AbstractEventLoop
     ) -> None:
-        # aiosmtpd's own __init__ looks through itself and its handler by introspection, half a millisecond for
-        # each connection; what it finds is the same every time, and kept in the prototype
+        # aiosmtpd's own __init__ looks through itself and its handler by introspection, half a millisecond
+        # for each connection; what it finds is the same every time, and kept in the prototype
         self.__dict__.update(prototype)
         asyncio.Protocol.__init__(self)
         self.loop = loop

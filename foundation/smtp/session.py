@@ -1,5 +1,5 @@
-"""What a server's listener and the sessions on it tell each other: the types between foundation/smtp/server.py
-and the daemons that receive mail."""
+"""What a server's listener and the sessions on it tell each other: the types between
+foundation/smtp/server.py and the daemons that receive mail."""
 
 from __future__ import annotations
 

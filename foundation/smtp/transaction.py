@@ -1,8 +1,8 @@
-"""The order of a mail transaction on a server (RFC 5321 3.3, 4.1.4; RFC 2033): what may follow what, and which
-call of the session handler answers it. Knows no sockets.
+"""The order of a mail transaction on a server (RFC 5321 3.3, 4.1.4; RFC 2033): what may follow what, and
+which call of the session handler answers it. Knows no sockets.
 
-Promise: a transaction exists from a positive MAIL reply until its content was answered, or RSET, a new greeting
-or STARTTLS ended it.
+Promise: a transaction exists from a positive MAIL reply until its content was answered, or RSET, a new
+greeting or STARTTLS ended it.
 """
 
 from __future__ import annotations
