@@ -10,14 +10,13 @@ import re
 from typing import NamedTuple
 
 _TOKEN = re.compile(
-    rb'[ \t\r\n]++|"(?:[^"\\]++|\\.)*+"?|\[[^\]]*+\]?|[<>,;:@.]|[^ \t\r\n"<>,;:@.()\[\]]++|.', re.DOTALL
+    rb'[ \t\r\n]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?|\[[^\]]*+\]?|[<>,;:@.]|[^ \t\r\n"<>,;:@.()\[\]]++|.',
+    re.DOTALL,
 )
 _IN_COMMENT = re.compile(rb"[^()\\]++|\\.|.", re.DOTALL)
 _QUOTED_PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _ATEXT = rb"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
-_SIMPLE = re.compile(
-    rb"(?:([%b]++(?: [%b]++)*+) |\"([^\"\\]++)\" )?(<)?([%b.]++)@([A-Za-z0-9.-]++)(>)?" % ((_ATEXT,) * 3)
-)
+_SIMPLE = re.compile(rb"(?:([%b ]++)|\"([^\"\\]++)\" )?<([%b.]++)@([A-Za-z0-9.-]++)>" % ((_ATEXT,) * 2))
 
 
 class Mailbox(NamedTuple):
@@ -34,11 +33,8 @@ _GROUP_END = Mailbox(None, None, None)
 
 def parse_addresses(value: bytes) -> list[Mailbox]:
     """The mailboxes and group marks of a field's value, in order."""
-    simple = _SIMPLE.fullmatch(value)
-    if simple and simple[3] == simple[6] is None and simple[1] == simple[2] is None:
-        return [Mailbox(None, simple[4], simple[5])]
-    if simple and simple[3] and simple[6]:
-        return [Mailbox(simple[1] or simple[2], simple[4], simple[5])]
+    if (simple := _SIMPLE.fullmatch(value)) and b"  " not in value:
+        return [Mailbox((simple[1] or b"").strip() or simple[2], simple[3], simple[4])]
     parser = _Parser(value)
     parser.run()
     return parser.found

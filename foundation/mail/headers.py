@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from foundation.mail.address import to_a_labels, valid_address, valid_domain
 
@@ -26,43 +26,69 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 # A line that begins with `--` is a MIME delimiter, never a field. `From ` is the mark of an mbox file.
-_HEADER_LINES = re.compile(rb"(?:(?:(?!--)[!-9;-~]++[ \t]*+:|[ \t]|>?From )[^\n]*+(?:\n|\Z))*+")
-FIELD = re.compile(rb"^((?!--)[!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)", re.MULTILINE)
-_FOLD = re.compile(rb"\r?\n(?=[ \t])")
+# No group here repeats possessively: CPython before 3.11.5 can leave such a group at the wrong place.
+_HEADER_LINE = rb"(?!--)[!-9;-~]++[ \t]*+:|[ \t]|>?From "
+_FIRST_LINE = re.compile(_HEADER_LINE)
+_LAST_LINE_END = re.compile(rb"\n(?!%b)" % _HEADER_LINE)
+_FIELD_END = re.compile(rb"\n(?![ \t])")
+_FIELD_NAME = re.compile(rb"((?!--)[!-9;-~]++)[ \t]*+:")
 _MESSAGE_ID = re.compile(rb"<([^<>\s]{1,995})>")
 _NOT_WORD = re.compile(r"[^A-Za-z0-9._-]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
+class Field(NamedTuple):
+    """Where a field stands: `buffer[start:end]` with its line end, its value from `value_start`."""
+
+    name: bytes
+    """Lower case."""
+    start: int
+    value_start: int
+    end: int
+
+
 def header_block(buffer: Buffer, start: int = 0) -> int:
     """Offset of the body: after the empty line, or at the first line that can't belong to a header."""
-    lines = _HEADER_LINES.match(buffer, start)
-    end = lines.end() if lines else start
+    end = start
+    if _FIRST_LINE.match(buffer, start):
+        last = _LAST_LINE_END.search(buffer, start)
+        end = last.end() if last else len(buffer)
     following = buffer[end : end + 2]
     if following == b"\r\n":
         return end + 2
     return end + 1 if following[:1] == b"\n" else end
 
 
+def find_fields(buffer: Buffer, start: int, end: int) -> Iterator[Field]:
+    """The fields of the header that lies in `buffer[start:end]`; lines that are none are passed over."""
+    at = start
+    for found in _FIELD_END.finditer(buffer, start, end):
+        if name := _FIELD_NAME.match(buffer, at, end):
+            yield Field(name[1].lower(), at, name.end(), found.end())
+        at = found.end()
+    if name := _FIELD_NAME.match(buffer, at, end):
+        yield Field(name[1].lower(), at, name.end(), end)
+
+
 def fields(header: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(name in lower case, unfolded value without outer white space) of every field, in order."""
-    for found in FIELD.finditer(header, 0, header_block(header)):
-        yield found[1].lower(), unfold(found[2])
+    for field in find_fields(header, 0, header_block(header)):
+        yield field.name, unfold(header[field.value_start : field.end])
 
 
 def unfold(value: bytes) -> bytes:
     """A field's value on one line (RFC 5322 2.2.3), without outer white space."""
     if b"\n" in value:
-        value = _FOLD.sub(b"", value)
+        value = value.replace(b"\r\n", b"").replace(b"\n", b"")
     return value.strip(b" \t\r")
 
 
 def find_header(header: bytes, name: bytes) -> bytes | None:
     """The unfolded value of the first field of that name; None when there is none."""
     name = name.lower()
-    for found in FIELD.finditer(header, 0, header_block(header)):
-        if found[1].lower() == name:
-            return unfold(found[2])
+    for field in find_fields(header, 0, header_block(header)):
+        if field.name == name:
+            return unfold(header[field.value_start : field.end])
     return None
 
 
@@ -82,9 +108,7 @@ def message_ids(value: bytes) -> tuple[str, ...]:
 
 def count_received(header: bytes) -> int:
     """How many servers have stamped the message (RFC 5321 6.3)."""
-    return sum(
-        1 for found in FIELD.finditer(header, 0, header_block(header)) if found[1].lower() == b"received"
-    )
+    return sum(field.name == b"received" for field in find_fields(header, 0, header_block(header)))
 
 
 def remove_headers(header: bytes, names: frozenset[bytes]) -> bytes:
@@ -100,16 +124,17 @@ def remove_private(header: bytes) -> bytes:
 def select_fields(header: bytes, names: frozenset[bytes], exclude: bool) -> bytes:
     """Fields of these lower-case names, or all others, as they stand, and an empty line: RFC 3501 6.4.5."""
     chosen = []
-    for found in FIELD.finditer(header, 0, header_block(header)):
-        if (found[1].lower() in names) is not exclude:
-            chosen.append(found[0] if found[0].endswith(b"\n") else found[0] + b"\r\n")
+    for field in find_fields(header, 0, header_block(header)):
+        if (field.name in names) is not exclude:
+            text = header[field.start : field.end]
+            chosen.append(text if text.endswith(b"\n") else text + b"\r\n")
     chosen.append(b"\r\n")
     return b"".join(chosen)
 
 
 def complete_submission(header: bytes, *, at_ms: int, message_id: str) -> bytes:
     """Adds a missing Date and Message-ID (RFC 6409 8.2, 8.3) and a missing closing empty line."""
-    names = {found[1].lower() for found in FIELD.finditer(header, 0, header_block(header))}
+    names = {field.name for field in find_fields(header, 0, header_block(header))}
     added = []
     if b"date" not in names:
         added.append(f"Date: {date_value(at_ms)}\r\n".encode("ascii"))
@@ -195,10 +220,10 @@ def _address_literal(address: str) -> str:
 def _without(header: bytes, unwanted: Callable[[bytes], bool]) -> bytes:
     kept = []
     at = 0
-    for found in FIELD.finditer(header, 0, header_block(header)):
-        if unwanted(found[1].lower()):
-            kept.append(header[at : found.start()])
-            at = found.end()
+    for field in find_fields(header, 0, header_block(header)):
+        if unwanted(field.name):
+            kept.append(header[at : field.start])
+            at = field.end
     if not at:
         return header
     kept.append(header[at:])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from foundation.mail.decoding import decode_header, decode_text, parameter
-from foundation.mail.headers import FIELD, header_block, unfold
+from foundation.mail.headers import find_fields, header_block, unfold
 from foundation.mail.imap_envelope import ENVELOPE_FIELDS, add_field, envelope_of
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ _EMPTY_ENVELOPE = envelope_of({})
 
 _TOKEN = rb"[!#-'*+\-.0-9A-Z^-~]"
 _MEDIA_TYPE = re.compile(rb"[ \t]*+(%b++)[ \t]*+/[ \t]*+(%b++)" % (_TOKEN, _TOKEN))
-_WORD = re.compile(rb"(?:[ \t]|\([^()]*+\))*+(%b++)" % _TOKEN)
+_WORD = re.compile(rb"[ \t]*+(?:\([^()]*+\)[ \t]*+){0,8}(%b++)" % _TOKEN)
 _PARAMETER = re.compile(
-    rb';[ \t]*+([^\s=;"]++)[ \t]*+=[ \t]*+(?:"((?:[^"\\]++|\\.)*+)"?|([^;]*+))', re.DOTALL
+    rb';[ \t]*+([^\s=;"]++)[ \t]*+=[ \t]*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)"?|([^;]*+))', re.DOTALL
 )
 _LANGUAGE = re.compile(rb"[A-Za-z0-9-]++")
 _QUOTED_PAIR = re.compile(rb'\\(["\\])')
@@ -181,13 +181,19 @@ def searchable_texts(
         part, with_header = waiting.pop()
         if with_header:
             end = min(part.body_start, part.header_start + remaining)
-            yield decode_header(unfold(bytes(buffer[part.header_start : end])))
+            yield _header_text(bytes(buffer[part.header_start : end]))
             remaining -= end - part.header_start
         if part.children:
             waiting.extend((child, part.is_message) for child in reversed(part.children))
         elif part.type in ("text", "message") and remaining > 0:
             yield decode_text(buffer, part, remaining)
             remaining -= part.size
+
+
+def _header_text(header: bytes) -> str:
+    if b"\n " in header or b"\n\t" in header:
+        header = header.replace(b"\r\n", b"\n").replace(b"\n ", b" ").replace(b"\n\t", b"\t")
+    return decode_header(header)
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -393,10 +399,10 @@ def _count_lines(buffer: Buffer, start: int, end: int) -> int:
 
 def _collect(buffer: Buffer, start: int, end: int, names: frozenset[bytes]) -> dict[bytes, bytes]:
     values: dict[bytes, bytes] = {}
-    for found in FIELD.finditer(buffer, start, end):
-        name = found[1].lower()
+    for name, _, value_start, field_end in find_fields(buffer, start, end):
         if name in names:
-            add_field(values, name, unfold(found[2][:_VALUE_OCTETS_MAX]))
+            value_end = min(field_end, value_start + _VALUE_OCTETS_MAX)
+            add_field(values, name, unfold(bytes(buffer[value_start:value_end])))
     return values
 
 
