@@ -5,10 +5,27 @@ Units are in the names. Defaults are Exchange's where Exchange has the setting (
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+    r"(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*"
+)
+_PORT = re.compile(r"[0-9]{1,5}")
+
+
+def valid_host(host: str) -> bool:
+    """Whether it is an IP address or has the form of a host name (with underscores, as containers have)."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return bool(_HOST_NAME.fullmatch(host)) and not host.replace(".", "").isdecimal()
+    return "%" not in host
 
 
 class Settings(BaseModel):
@@ -16,10 +33,31 @@ class Settings(BaseModel):
 
 
 class Endpoint(Settings):
-    """`host:port` in TOML; port 0 takes a free one."""
+    """`host:port` in TOML, an IPv6 address in brackets; port 0 takes a free one."""
 
     host: str
     port: int = Field(ge=0, le=65535)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        host, colon, port = value.strip().rpartition(":")
+        if not colon:
+            raise ValueError('has no port; write it like "127.0.0.1:2525"')
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise ValueError('is an IPv6 address without brackets; write it like "[::1]:2525"')
+        if not _PORT.fullmatch(port) or int(port) > 65535:
+            raise ValueError(f'has the port "{port}"; a port is a number from 0 to 65535')
+        if not valid_host(host):
+            raise ValueError(f'has the host "{host}", which is neither an IP address nor a host name')
+        return {"host": host, "port": int(port)}
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Limits(Settings):
