@@ -184,6 +184,11 @@ class DirectoryChanges:
         self._change(lambda unit: users.add_alias(unit, alias, address))
         return self.alias(alias)
 
+    def set_alias(self, alias: str, address: str) -> AliasRecord:
+        """The alias goes to another recipient. NotFound."""
+        self._change(lambda unit: users.set_alias(unit, alias, address))
+        return self.alias(alias)
+
     def remove_alias(self, alias: str) -> None:
         """NotFound; InUse: a primary address."""
         self._change(lambda unit: users.remove_alias(unit, alias))

@@ -141,6 +141,15 @@ def add_alias(unit: Unit, alias: str, address: str) -> None:
     change_recipient(unit, recipient.recipient_id)
 
 
+def set_alias(unit: Unit, alias: str, address: str) -> None:
+    """The alias goes to another recipient. Raises NotFound, InUse (it is a primary address)."""
+    recipient = recipient_of(unit.connection, address)
+    given = show_alias(unit.connection, alias).alias
+    remove_alias(unit, alias)
+    claim_address(unit, given, recipient.recipient_id, primary=False)
+    change_recipient(unit, recipient.recipient_id)
+
+
 def remove_alias(unit: Unit, alias: str) -> None:
     """Raises NotFound, InUse (it is a primary address)."""
     key = address_key(alias.strip())
