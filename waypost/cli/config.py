@@ -30,11 +30,11 @@ def check(
 
 @application.command(epilog="Example: waypost config show --config config/two-sites.toml")
 def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Show all settings in force, defaults included."""
+    """Show the settings in force; with --json the defaults too."""
     topology = load_topology(config)
     if as_json:
         print_json({"settings": topology.model_dump(mode="json")})
     else:
-        from waypost.toml import topology_toml
+        from config.writer import write_topology
 
-        print(topology_toml(topology), end="")
+        print(write_topology(topology), end="")

@@ -50,8 +50,16 @@ def read(file: Path) -> Topology:
     try:
         return read_topology(file, os.environ)
     except ConfigurationError as error:
+        problems = [
+            {"message": each.problem, "place": _place(error.file, each.place), "mend": each.mend}
+            for each in error.problems
+        ]
         raise CommandFailed(
-            "configuration", error.problem, place=_place(error.file, error.place), mend=error.mend
+            "configuration",
+            error.problem,
+            place=_place(error.file, error.place),
+            mend=error.mend,
+            further=problems[1:],
         ) from error
 
 

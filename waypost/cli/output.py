@@ -24,30 +24,38 @@ class CommandFailed(Exception):
     it."""
 
     def __init__(
-        self, code: str, message: str, *, place: str = "", mend: str = "", exit_code: int = USAGE
+        self,
+        code: str,
+        message: str,
+        *,
+        place: str = "",
+        mend: str = "",
+        exit_code: int = USAGE,
+        further: Sequence[Mapping[str, str]] = (),
     ) -> None:
+        """`further`: more of the same kind, each with message, place and mend."""
         super().__init__(message)
         self.code = code
         self.message = message
         self.place = place
         self.mend = mend
         self.exit_code = exit_code
+        self.further = tuple(further)
 
 
 def print_failure(failure: CommandFailed, as_json: bool) -> None:
+    first = {"message": failure.message, "place": failure.place, "mend": failure.mend}
     if as_json:
-        error = {
-            "code": failure.code,
-            "message": failure.message,
-            "place": failure.place,
-            "mend": failure.mend,
-        }
+        error: dict[str, Any] = {"code": failure.code, **first}
+        if failure.further:
+            error["further"] = list(failure.further)
         print(json.dumps({"version": 1, "error": error}, ensure_ascii=False), file=sys.stderr)
         return
-    place = f"{failure.place}: " if failure.place else ""
-    print(f"waypost: {place}{failure.message}", file=sys.stderr)
-    if failure.mend:
-        print(f"  {failure.mend}", file=sys.stderr)
+    for each in (first, *failure.further):
+        place = f"{each['place']}: " if each["place"] else ""
+        print(f"waypost: {place}{each['message']}", file=sys.stderr)
+        if each["mend"]:
+            print(f"  {each['mend']}", file=sys.stderr)
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -70,9 +70,9 @@ def _hold(topology: Topology) -> FolderLock:
 
 def _resolve(topology: Topology) -> Topology:
     """Takes free ports, and writes the topology that the servers read."""
+    from config.writer import write_topology
     from waypost.ports import PortBusy, resolve_ports
     from waypost.servers import resolved_file
-    from waypost.toml import topology_toml
 
     try:
         resolved, moved = resolve_ports(topology)
@@ -82,7 +82,7 @@ def _resolve(topology: Topology) -> Topology:
         ) from error
     for each in moved:
         print(f"Port {each.wanted} is in use: {each.server} listens for {each.protocol} on {each.port}.")
-    resolved_file(topology).write_text(topology_toml(resolved))
+    resolved_file(topology).write_text(write_topology(resolved))
     return resolved
 
 
