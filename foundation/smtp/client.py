@@ -1,8 +1,9 @@
 """The SMTP and LMTP client, the project's only door to aiosmtplib.
 
 aiosmtplib opens the connection (TCP, TLS, EHLO, AUTH); then a reply queue of our own takes the transport
-over, because pipelining, chunking, LMTP and replies for each recipient need one. What a message's way may rely on:
-after a failure it is known whether the message can have been accepted (`ConnectionBroken.outcome_unknown`).
+over, because pipelining, chunking, LMTP and replies for each recipient need one. What a message's way may
+rely on: after a failure it is known whether the message can have been accepted
+(`ConnectionBroken.outcome_unknown`).
 """
 
 from __future__ import annotations

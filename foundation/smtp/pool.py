@@ -88,9 +88,7 @@ class ConnectionPool:
     def _sweep(self) -> None:
         self._timer = None
         for hop in list(self._kept):
-            old = [
-                each for each in self._kept[hop] if each.idle_seconds >= self._idle_seconds or not each.usable
-            ]
+            old = [each for each in self._kept[hop] if not self._good(each)]
             for connection in old:
                 self._kept[hop].remove(connection)
                 self._leave(connection)
