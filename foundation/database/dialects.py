@@ -35,9 +35,9 @@ def lock_for_schema(connection: Connection) -> None:
 
 def transaction_open(connection: Connection) -> bool:
     """Whether the database still has this connection's transaction: some SQLite errors end it silently."""
-    driver: Any = connection.connection.dbapi_connection
-    if driver is None:
+    if connection.invalidated:
         return False
+    driver: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
         return bool(driver.in_transaction)
     return bool(driver.info.transaction_status != 0)

@@ -29,9 +29,14 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from foundation.database.dialects import BUSY_TIMEOUT_MS, begin_sqlite, lock_for_schema, set_pragmas
+
+POOLED = 32
+"""Connections of one engine at once; threads of its readers must be fewer."""
+
+_URLS = "Give sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
 Upgrade = Callable[[Connection, str, int], None]
 """upgrade(connection, component, from_revision): inside the transaction that will be stamped."""
@@ -63,15 +68,34 @@ def shown_url(engine: Engine) -> str:
 
 
 def open_engine(url: str) -> Engine:
-    """Connects to nothing yet. Its transactions begin DEFERRED; see `writing` for the writer's."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "postgresql" and parsed.drivername == "postgresql":
+    """Connects to nothing yet. Its transactions begin DEFERRED; see `writing` for the writer's.
+
+    Raises SchemaError when the URL is not understood or its driver is not installed.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SchemaError(url, "this is no database URL", _URLS) from error
+    if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     connect: dict[str, Any] = {}
-    if parsed.get_backend_name() == "sqlite":
+    if parsed.drivername == "sqlite":
         connect = {"isolation_level": None, "check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
-    # Connections are opened when first needed, so there are never more than threads that use them.
-    engine = create_engine(parsed, connect_args=connect, pool_size=32, max_overflow=0)
+    place = parsed.render_as_string(hide_password=True)
+    try:
+        # Connections are opened when first needed, so there are never more than threads that use them.
+        engine = create_engine(
+            parsed,
+            connect_args=connect,
+            pool_size=POOLED,
+            max_overflow=0,
+            pool_pre_ping=parsed.get_backend_name() != "sqlite",
+        )
+    except NoSuchModuleError as error:
+        raise SchemaError(place, "this kind of database is not known", _URLS) from error
+    except ModuleNotFoundError as error:
+        mend = f"Install it: pip install {error.name}[binary]"
+        raise SchemaError(place, f"the driver {error.name} is not installed", mend) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", set_pragmas)
         event.listen(engine, "begin", begin_sqlite)

@@ -1,0 +1,80 @@
+"""The writer against a dict: whatever units do, what was answered is there, and nothing else is."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, select
+from sqlalchemy.dialects.sqlite import insert
+
+from foundation.database.engine import open_engine, prepare_schema, sqlite_url
+from foundation.database.writer import Writer
+from foundation.mail.errors import MailError
+from foundation.world.executor import ThreadExecutor
+
+METADATA = MetaData()
+TABLE = Table("entries", METADATA, Column("key", Integer, primary_key=True), Column("value", Integer))
+
+puts = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 99)), max_size=3)
+endings = st.sampled_from(["done", "done", "done", "refused", "mistake", "duplicate", "cancelled"])
+units = st.lists(st.tuples(puts, endings), max_size=30)
+
+
+def unit(connection: Connection, changes: list[tuple[int, int]], ending: str) -> None:
+    for key, value in changes:
+        put = insert(TABLE).values(key=key, value=value)
+        connection.execute(put.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+    if ending == "refused":
+        raise MailError(550, "5.1.1", "No")
+    if ending == "mistake":
+        raise ValueError("a mistake")
+    if ending == "duplicate":
+        connection.execute(insert(TABLE).values([{"key": 7, "value": 0}, {"key": 7, "value": 0}]))
+
+
+async def commit_all(file: Path, rounds: list[list[tuple[list[tuple[int, int]], str]]]) -> None:
+    engine = open_engine(sqlite_url(file))
+    prepare_schema(engine, METADATA, "entries", 1)
+    executor = ThreadExecutor("writer", 1)
+    writer = Writer(engine, executor)
+    model: dict[int, int] = {}
+    committed: list[dict[int, int]] = []
+
+    async def run(changes: list[tuple[int, int]], ending: str) -> None:
+        await writer.run(lambda connection: unit(connection, changes, ending), lambda _: took(changes))
+
+    def took(changes: list[tuple[int, int]]) -> None:
+        model.update(changes)
+        committed.append(dict(model))
+
+    for entries in rounds:
+        tasks = [asyncio.create_task(run(changes, ending)) for changes, ending in entries]
+        await asyncio.sleep(0)
+        for task, (_, ending) in zip(tasks, entries, strict=True):
+            if ending == "cancelled":
+                task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome, (_, ending) in zip(outcomes, entries, strict=True):
+            expected = {"refused": MailError, "duplicate": MailError, "mistake": ValueError}
+            assert isinstance(outcome, expected.get(ending, asyncio.CancelledError | None))
+    await writer.close()
+    executor.close()
+    assert len(committed) == sum(
+        ending in ("done", "cancelled") for entries in rounds for _, ending in entries
+    )
+    with engine.connect() as connection, connection.begin():
+        assert dict(connection.execute(select(TABLE.c.key, TABLE.c.value)).all()) == model
+    engine.dispose()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(units, max_size=3))
+def test_what_was_answered_is_there_and_nothing_else(
+    rounds: list[list[tuple[list[tuple[int, int]], str]]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(commit_all(Path(folder) / "entries.sqlite", rounds))

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, inspect
+
+from foundation.database.engine import (
+    SchemaError,
+    SchemaTooNew,
+    open_engine,
+    prepare_schema,
+    revision_name,
+    shown_url,
+    sqlite_url,
+    version_table,
+)
+
+
+def metadata(*columns: str) -> MetaData:
+    made = MetaData()
+    Table(
+        "things", made, Column("id", Integer, primary_key=True), *(Column(name, Integer) for name in columns)
+    )
+    return made
+
+
+def test_settings_of_a_sqlite_connection(tmp_path: Path) -> None:
+    engine = open_engine(sqlite_url(tmp_path / "a folder?" / ".." / "a.sqlite"))
+    assert engine.url.database is not None
+    (tmp_path / "a folder?").mkdir()
+    with engine.connect() as connection, connection.begin():
+        settings = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    engine.dispose()
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+    assert (tmp_path / "a.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [("nonsense", "no database URL"), ("oracle+thing://a/b", "not known"), ("oracle://a/b", "not installed")],
+)
+def test_a_url_that_can_not_be_used_is_a_clear_error(url: str, problem: str) -> None:
+    with pytest.raises(SchemaError, match=problem):
+        open_engine(url)
+
+
+def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(SchemaError) as caught:
+        open_engine("postgresql://waypost:secret@db.example/waypost")
+    assert "secret" not in str(caught.value)
+    assert "pip install psycopg[binary]" in caught.value.mend
+
+
+def test_a_fresh_database_is_made_and_stamped_for_alembic(tmp_path: Path) -> None:
+    engine = open_engine(sqlite_url(tmp_path / "a.sqlite"))
+    prepare_schema(engine, metadata("size"), "things", 7)
+    with engine.connect() as connection, connection.begin():
+        assert [column["name"] for column in inspect(connection).get_columns("things")] == ["id", "size"]
+        context = MigrationContext.configure(connection, opts={"version_table": version_table("things")})
+        assert context.get_current_revision() == revision_name(7) == "0007"
+    prepare_schema(engine, metadata("size"), "things", 7)
+    engine.dispose()
+
+
+def test_two_components_share_a_database(tmp_path: Path) -> None:
+    engine = open_engine(sqlite_url(tmp_path / "a.sqlite"))
+    prepare_schema(engine, metadata(), "things", 1)
+    other = MetaData()
+    Table("others", other, Column("id", Integer, primary_key=True))
+    prepare_schema(engine, other, "others", 4)
+    with engine.connect() as connection, connection.begin():
+        assert {"things", "others"} <= set(inspect(connection).get_table_names())
+    engine.dispose()
+
+
+def test_a_newer_schema_is_refused_with_the_file_and_the_mend(tmp_path: Path) -> None:
+    file = tmp_path / "a.sqlite"
+    engine = open_engine(sqlite_url(file))
+    prepare_schema(engine, metadata(), "things", 3)
+    with pytest.raises(SchemaTooNew) as caught:
+        prepare_schema(engine, metadata(), "things", 2)
+    engine.dispose()
+    assert caught.value.place == str(file) == shown_url(engine)
+    assert "revision 3" in caught.value.problem
+    assert "newer release" in caught.value.mend
+
+
+def test_an_older_schema_is_upgraded_in_one_transaction(tmp_path: Path) -> None:
+    engine = open_engine(sqlite_url(tmp_path / "a.sqlite"))
+    prepare_schema(engine, metadata(), "things", 1)
+    asked: list[tuple[str, int]] = []
+
+    def upgrade(connection: Connection, component: str, revision: int) -> None:
+        asked.append((component, revision))
+        connection.exec_driver_sql("ALTER TABLE things ADD COLUMN size INTEGER")
+        if len(asked) == 1:
+            raise RuntimeError("the power failed")
+
+    with pytest.raises(RuntimeError, match="the power failed"):
+        prepare_schema(engine, metadata("size"), "things", 2, upgrade)
+    with pytest.raises(SchemaError, match=r"revision 1, this release needs 2"):
+        prepare_schema(engine, metadata("size"), "things", 2)
+    prepare_schema(engine, metadata("size"), "things", 2, upgrade)
+    prepare_schema(engine, metadata("size"), "things", 2, upgrade)
+    engine.dispose()
+    assert asked == [("things", 1), ("things", 1)]
+
+
+def test_what_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
+    file = tmp_path / "a.sqlite"
+    file.write_bytes(b"nothing that SQLite knows " * 100)
+    engine = open_engine(sqlite_url(file))
+    with pytest.raises(SchemaError, match="not a database") as caught:
+        prepare_schema(engine, metadata(), "things", 1)
+    engine.dispose()
+    assert caught.value.place == str(file)
+
+
+def test_a_missing_folder_is_a_clear_error(tmp_path: Path) -> None:
+    engine = open_engine(sqlite_url(tmp_path / "missing" / "a.sqlite"))
+    with pytest.raises(SchemaError, match="unable to open"):
+        prepare_schema(engine, metadata(), "things", 1)
+
+
+def test_a_stamp_of_somebody_else_is_a_clear_error(tmp_path: Path) -> None:
+    file = tmp_path / "a.sqlite"
+    engine = open_engine(sqlite_url(file))
+    prepare_schema(engine, metadata(), "things", 1)
+    other = sqlite3.connect(file)
+    other.execute("UPDATE things_schema_version SET version_num = 'ae1027a6acf'")
+    other.commit()
+    other.close()
+    with pytest.raises(SchemaError, match="ae1027a6acf"):
+        prepare_schema(engine, metadata(), "things", 1)
+    engine.dispose()

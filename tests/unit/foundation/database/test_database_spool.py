@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from foundation.database.spool import IN_MEMORY_BYTES, Spool, spool_from
+from foundation.mail.errors import MailError
+
+SIZES = (0, 1, 1000, IN_MEMORY_BYTES - 1, IN_MEMORY_BYTES, IN_MEMORY_BYTES + 1, 3 * IN_MEMORY_BYTES + 7)
+
+
+def sample(size: int) -> bytes:
+    return bytes(range(251)) * (size // 251) + bytes(range(size % 251))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("piece", [997, 100_000, 1 << 30])
+def test_gives_back_what_was_written(size: int, piece: int) -> None:
+    content = sample(size)
+    with Spool() as spool:
+        for offset in range(0, size, piece):
+            spool.write(content[offset : offset + piece])
+        assert spool.size_bytes == size
+        assert spool.sha256 == hashlib.sha256(content).hexdigest()
+        assert b"".join(spool.chunks(100_003)) == content
+        assert spool.buffer()[:] == content
+        assert spool.read(size - 3, 100) == content[size - 3 :] if size >= 3 else True
+        assert spool.read(size + 1, 5) == b""
+        assert spool.read(size // 2, 10) == content[size // 2 : size // 2 + 10]
+
+
+def test_a_large_one_has_no_name(tmp_path: Path) -> None:
+    with Spool.of(sample(IN_MEMORY_BYTES * 2), tmp_path) as spool:
+        assert list(tmp_path.iterdir()) == []
+        assert spool.size_bytes == IN_MEMORY_BYTES * 2
+
+
+def test_more_may_be_written_after_reading() -> None:
+    with Spool.of(sample(IN_MEMORY_BYTES + 5)) as spool:
+        assert spool.buffer()[:3] == sample(3)
+        assert spool.read(0, 3) == sample(3)
+        spool.write(b"tail")
+        assert spool.buffer()[-4:] == b"tail"
+        assert spool.read(spool.size_bytes - 4, 4) == b"tail"
+
+
+_BIG = """
+import resource, sys
+from pathlib import Path
+from foundation.database.spool import Spool
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+spool = Spool(Path(sys.argv[1]))
+for _ in range(30 * 16):
+    spool.write(b"x" * 65536)
+size = sum(len(chunk) for chunk in spool.chunks())
+assert size == spool.size_bytes == 30 << 20
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_thirty_mebibytes_take_little_memory(tmp_path: Path) -> None:
+    grown = subprocess.run(
+        [sys.executable, "-c", _BIG, str(tmp_path)], check=True, capture_output=True, text=True
+    ).stdout
+    assert int(grown) < 4 * 1024  # KiB
+
+
+async def stream(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+async def test_from_a_stream() -> None:
+    with await spool_from(stream(b"ab", b"", b"cd"), 4) as spool:
+        assert spool.read(0, 10) == b"abcd"
+
+
+async def test_a_stream_over_the_limit_is_refused() -> None:
+    with pytest.raises(MailError) as caught:
+        await spool_from(stream(b"ab", b"cd", b"e"), 4)
+    assert (caught.value.code, caught.value.status, caught.value.reason) == (552, "5.3.4", "TOOBIG")
