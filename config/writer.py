@@ -1,4 +1,4 @@
-"""Writes a topology as the TOML that `config/reader.py` reads back to the same: what differs from the defaults."""
+"""Writes a topology as TOML that `config/reader.py` reads back to the same; defaults are left out."""
 
 from __future__ import annotations
 
@@ -50,6 +50,12 @@ def _lines(topology: Topology) -> Iterator[str]:
         yield from ("", "[[send_connectors]]", *_pairs(connector))
     for user in topology.demo_users:
         yield from ("", "[[demo_users]]", *_pairs(user))
+
+
+def _role(server: Settings) -> str:
+    if isinstance(server, HubServer):
+        return "hub"
+    return "store" if isinstance(server, StoreServer) else "access"
 
 
 def _pairs(settings: Settings, without: tuple[str, ...] = ()) -> Iterator[str]:

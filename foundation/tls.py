@@ -38,7 +38,7 @@ class Identity:
         self._public = (Path(certificate_file), Path(key_file)) if certificate_file else self._own
         self._public_server: ssl.SSLContext | None = None
         self._internal_server: ssl.SSLContext | None = None
-        self._internal_client: ssl.SSLContext | None = None
+        self._internal_clients: dict[bool, ssl.SSLContext] = {}
 
     def public_server(self) -> ssl.SSLContext | None:
         """For listeners towards the world; None while there is no certificate. Raises CertificateError."""
@@ -54,14 +54,16 @@ class Identity:
             self._internal_server = self._mutual(ssl.PROTOCOL_TLS_SERVER)
         return self._internal_server
 
-    def internal_client(self) -> ssl.SSLContext:
+    def internal_client(self, *, named: bool = False) -> ssl.SSLContext:
         """Shows this server's certificate; the peer's must be of the private CA, its name is for `peer_name`.
 
-        Raises CertificateError.
+        `named`: the handshake checks the name, too; it is given as `server_hostname`. Raises CertificateError.
         """
-        if self._internal_client is None:
-            self._internal_client = self._mutual(ssl.PROTOCOL_TLS_CLIENT)
-        return self._internal_client
+        if named not in self._internal_clients:
+            context = self._mutual(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = named
+            self._internal_clients[named] = context
+        return self._internal_clients[named]
 
     def peer_name(self, connection: asyncio.BaseTransport | ssl.SSLObject | ssl.SSLSocket | None) -> str:
         """Name of the Waypost server at the other end, from its verified certificate; empty without one."""
@@ -75,7 +77,7 @@ class Identity:
         """Reads renewed files for new connections; those that stand keep theirs. Raises CertificateError."""
         if self._public_server is not None:
             _load(self._public_server, *self._public)
-        for context in (self._internal_server, self._internal_client):
+        for context in (self._internal_server, *self._internal_clients.values()):
             if context is not None:
                 _load(context, *self._own)
 
