@@ -9,7 +9,9 @@ import typer
 from waypost.cli.directory import directory_of, print_record, print_records
 from waypost.cli.options import ConfigOption, JsonOption
 
-application = typer.Typer(help="Aliases: further addresses of users and groups.", no_args_is_help=True)
+application = typer.Typer(
+    help="Aliases: further addresses of users and groups.", no_args_is_help=True, add_completion=False
+)
 
 AliasArgument = Annotated[str, typer.Argument(help="The further address.")]
 

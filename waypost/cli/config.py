@@ -10,7 +10,9 @@ import typer
 from waypost.cli.options import ConfigOption, JsonOption, load_topology, read
 from waypost.cli.output import print_json
 
-application = typer.Typer(help="Check and show the configuration.", no_args_is_help=True)
+application = typer.Typer(
+    help="Check and show the configuration.", no_args_is_help=True, add_completion=False
+)
 
 
 @application.command(epilog="Example: waypost config check config/two-sites.toml")

@@ -10,7 +10,7 @@ import typer
 from waypost.cli.directory import directory_of, print_record, print_records
 from waypost.cli.options import ConfigOption, JsonOption
 
-application = typer.Typer(help="Distribution groups.", no_args_is_help=True)
+application = typer.Typer(help="Distribution groups.", no_args_is_help=True, add_completion=False)
 
 AddressArgument = Annotated[str, typer.Argument(help="Address of the group.")]
 MembersOption = Annotated[

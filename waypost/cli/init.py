@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from config.model import Topology
     from waypost.bootstrap import DemoUser
 
-application = typer.Typer()
+application = typer.Typer(add_completion=False)
 
 
 @application.command(epilog="Example: waypost init --config two-sites.toml")

@@ -87,8 +87,7 @@ def run(arguments: list[str]) -> int:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "waypost"
         message = error.format_message()
-        if not message:
-            print(context.get_help() if context else "", file=sys.stderr)
+        if not message:  # called without a command: the help was shown
             return 2
         print_failure(CommandFailed("usage", message, mend=f"{command} --help shows how"), as_json)
         return 2

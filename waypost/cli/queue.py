@@ -23,7 +23,7 @@ from waypost.cli.output import (
     size,
 )
 
-application = typer.Typer(help="See and move what waits.", no_args_is_help=True)
+application = typer.Typer(help="See and move what waits.", no_args_is_help=True, add_completion=False)
 
 ServerOption = Annotated[str, typer.Option("--server", help="Only this server; else all.")]
 HopOption = Annotated[str, typer.Option("--next-hop", help="Only what goes to this server or host.")]

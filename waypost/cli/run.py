@@ -12,7 +12,7 @@ from waypost.cli.options import ConfigOption, load_topology
 from waypost.cli.output import CommandFailed
 from waypost.servers import Server, servers_of
 
-application = typer.Typer()
+application = typer.Typer(add_completion=False)
 
 
 @application.command(epilog="Example: waypost run hub --name hub-a --config two-sites.toml")

@@ -13,7 +13,7 @@ from waypost.cli.control import Answer, Servers
 from waypost.cli.options import ConfigOption, JsonOption, load_topology
 from waypost.cli.output import NOT_SO, print_json, print_table, rfc3339
 
-application = typer.Typer()
+application = typer.Typer(add_completion=False)
 
 
 @application.command(epilog="Example: waypost status --json")

@@ -18,7 +18,7 @@ from waypost.trace import Trace, TracedMessage, Visit, build_trace, further_ids
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-application = typer.Typer()
+application = typer.Typer(add_completion=False)
 
 ROUNDS = 4
 """A report on a report on a report is far enough."""

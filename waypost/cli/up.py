@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from foundation.interfaces.control import ServerStatus
     from waypost.lock import FolderLock
 
-application = typer.Typer()
+application = typer.Typer(add_completion=False)
 
 
 @application.command(epilog="Example: waypost up --config config/two-sites.toml")

@@ -12,7 +12,9 @@ from waypost.cli.directory import directory_of, print_record, print_records
 from waypost.cli.options import ConfigOption, JsonOption
 from waypost.cli.output import NOT_FOUND, CommandFailed
 
-application = typer.Typer(help="Users: a mailbox and a password each.", no_args_is_help=True)
+application = typer.Typer(
+    help="Users: a mailbox and a password each.", no_args_is_help=True, add_completion=False
+)
 
 AddressArgument = Annotated[str, typer.Argument(help="Any address of the user.")]
 PasswordOption = Annotated[
