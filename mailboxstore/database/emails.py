@@ -1,0 +1,138 @@
+"""Stored emails: prefix and content once, what was computed from them once, shared by all messages that show
+them.
+
+Two emails with the same content (Outbox, Sent and Inbox of one database) share it by its SHA-256.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from foundation.database.content import Contents
+from foundation.database.spool import Spool
+from foundation.mail.rendering import Summary
+from mailboxstore.database import statements
+
+LINKS_MAX = 50
+"""Message-IDs of one message that its thread is found by."""
+IDENTIFIER_LENGTH_MAX = 500
+
+
+@dataclass(frozen=True)
+class NewEmail:
+    """An email to be stored: `summary` is of the prefix and the content as one run of bytes."""
+
+    email_id: str
+    prefix: bytes
+    content: Spool
+    summary: Summary
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.prefix) + self.content.size_bytes
+
+
+@dataclass(frozen=True)
+class StoredEmail:
+    """The bytes of a stored email: where they are."""
+
+    prefix: bytes
+    content: int
+    content_sha256: str
+    size_bytes: int
+    header_size: int
+
+
+def add_email(connection: Connection, contents: Contents, email: NewEmail, references: int) -> int:
+    """Stores it for so many messages and returns its number. The content is written only when it is new."""
+    digest = email.content.sha256
+    content = connection.execute(statements.CONTENT_BY_DIGEST, {"content_sha256": digest}).scalar()
+    if content is None:
+        content = contents.write(connection, email.content)
+    else:
+        contents.retain(connection, content)
+    summary = email.summary
+    result = connection.execute(
+        statements.ADD_EMAIL,
+        {
+            "email_id": email.email_id,
+            "reference_count": references,
+            "prefix": email.prefix,
+            "content": content,
+            "content_sha256": digest,
+            "size_bytes": email.size_bytes,
+            "header_size": summary.header_size,
+            "message_id": summary.message_id[:IDENTIFIER_LENGTH_MAX],
+            "sent_day": _day_number(summary.sent_date),
+            "envelope": summary.envelope,
+            "body_structure": summary.body_structure,
+            "parts": summary.parts,
+        },
+    )
+    key = result.inserted_primary_key
+    if key is None:
+        raise RuntimeError("the database gave no number for a new email")
+    return int(key[0])
+
+
+def change_references(connection: Connection, emails: Iterable[int], change: int) -> None:
+    """Each time an email is named it gains (or loses) one reference."""
+    counted = Counter(emails)
+    if counted:
+        connection.execute(
+            statements.REFER_TO_EMAIL,
+            [{"of_email": email, "change": change * count} for email, count in counted.items()],
+        )
+
+
+def find_email(connection: Connection, email: int) -> StoredEmail | None:
+    row = connection.execute(statements.EMAIL_FOR_TRANSFER, {"email": email}).first()
+    return StoredEmail(*row) if row else None
+
+
+def read_email(
+    connection: Connection, contents: Contents, stored: StoredEmail, offset: int, length: int
+) -> bytes:
+    """Bytes [offset, offset+length) of prefix and content, cut to the end."""
+    prefix = stored.prefix[offset : offset + length]
+    missing = length - len(prefix)
+    start = max(offset - len(stored.prefix), 0)
+    if missing <= 0 or offset + len(prefix) >= stored.size_bytes:
+        return bytes(prefix)
+    return bytes(prefix) + contents.read(connection, stored.content, start, missing)
+
+
+def thread_of(connection: Connection, mailbox: int, summary: Summary, new_thread_id: str) -> str:
+    """The thread of a new message: that of a message with the same base subject which it refers to, or which
+    refers to it or to the same one (RFC 8474 5.2 leaves the choice; so RFC 8621 3 suggests); else a new
+    one.
+    """
+    named = (summary.message_id, summary.in_reply_to, *summary.references[::-1])
+    usable = (name for name in named if name and len(name) <= IDENTIFIER_LENGTH_MAX)
+    identifiers = list(dict.fromkeys(usable))[:LINKS_MAX]
+    if not identifiers:
+        return new_thread_id
+    subject = summary.subject_base[:IDENTIFIER_LENGTH_MAX]
+    values = {"mailbox": mailbox, "subject": subject, "message_ids": identifiers}
+    rows = connection.execute(statements.FIND_THREADS, values).all()
+    thread_id = min((row.thread_id for row in rows), default=new_thread_id)
+    known = {row.message_id for row in rows}
+    links = [
+        {"mailbox": mailbox, "message_id": name, "subject": subject, "thread_id": thread_id}
+        for name in identifiers
+        if name not in known
+    ]
+    if links:
+        connection.execute(statements.ADD_THREAD_LINK, links)
+    return thread_id
+
+
+def _day_number(date: tuple[int, int, int] | None) -> int | None:
+    if date is None:
+        return None
+    year, month, day = date
+    return year * 10000 + month * 100 + day

@@ -1,0 +1,150 @@
+"""Reads of a folder, a page at a time: flags, changes, records, bytes. Each call is one short read
+transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from foundation.database.content import Contents
+from foundation.interfaces.mailbox_store import Changes, Fields, FlagEntry, Ranges, Record, Refusal
+from mailboxstore.database import statements
+from mailboxstore.database.emails import StoredEmail, find_email, read_email
+from mailboxstore.database.mailboxes import find_mailbox, folder_by_id, folder_row
+from mailboxstore.database.messages import unpack_keywords
+from mailboxstore.database.ranges import locate, windows
+
+FLAGS_A_PAGE = 1000
+RECORDS_A_PAGE = 100
+PAGE_BYTES = 1024 * 1024
+
+
+def flags_page(connection: Connection, folder: int, after_uid: int) -> tuple[FlagEntry, ...]:
+    values = {"folder": folder, "after": after_uid, "limit": FLAGS_A_PAGE}
+    return tuple(
+        FlagEntry(uid, flags, modseq, unpack_keywords(keywords))
+        for uid, flags, modseq, keywords in connection.execute(statements.FLAGS_PAGE, values)
+    )
+
+
+def changes_since(connection: Connection, mailbox_id: str, folder_id: str, modseq: int) -> Changes:
+    """RFC 7162 3.2.5: everything with a greater modseq. A folder that is not there is `gone`."""
+    values = {"mailbox_id": mailbox_id, "folder_id": folder_id}
+    found = connection.execute(statements.FOLDER_BY_ID, values).first()
+    if found is None or not found.selectable:
+        mailbox = find_mailbox(connection, mailbox_id)
+        return Changes(highest_modseq=mailbox.modseq if mailbox else 0, uid_next=0, gone=True)
+    row = folder_row(found)
+    if row.highest_modseq <= modseq:
+        return Changes(highest_modseq=row.highest_modseq, uid_next=row.uid_next)
+    values_since = {"folder": row.folder, "modseq": modseq}
+    expunged = connection.execute(statements.EXPUNGED_SINCE, values_since).scalars()
+    updated = connection.execute(statements.FLAGS_SINCE, values_since)
+    return Changes(
+        highest_modseq=row.highest_modseq,
+        uid_next=row.uid_next,
+        expunged=tuple(expunged),
+        updated=tuple(
+            FlagEntry(uid, flags, modseq, unpack_keywords(keywords))
+            for uid, flags, modseq, keywords in updated
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class RecordPage:
+    records: tuple[Record, ...]
+    after_uid: int
+    """Where the next page begins; 0: there is none."""
+
+
+def records_page(
+    connection: Connection,
+    contents: Contents,
+    mailbox_id: str,
+    folder_id: str,
+    ranges: Ranges,
+    fields: Fields,
+    after_uid: int,
+) -> RecordPage:
+    """At most 100 records and about 1 MiB. Refusal NONEXISTENT."""
+    folder = folder_by_id(connection, mailbox_id, folder_id).folder
+    range_of = locate(ranges)
+    statement = statements.RECORDS_IN[_costly(fields)]
+    records: list[Record] = []
+    size_bytes = 0
+    for first, last in windows(ranges):
+        if last <= after_uid:
+            continue
+        begin = max(first, after_uid + 1)
+        while begin <= last:
+            values = {"folder": folder, "first": begin, "last": last, "limit": RECORDS_A_PAGE}
+            rows = connection.execute(statement, values).all()
+            for row in rows:
+                if range_of(row.uid) < 0:
+                    continue
+                record = _record(connection, contents, row._mapping, fields)
+                records.append(record)
+                size_bytes += _size_of(record)
+                if len(records) >= RECORDS_A_PAGE or size_bytes >= PAGE_BYTES:
+                    return RecordPage(tuple(records), record.uid)
+            if len(rows) < RECORDS_A_PAGE:
+                break
+            begin = rows[-1].uid + 1
+    return RecordPage(tuple(records), 0)
+
+
+def email_at(connection: Connection, mailbox_id: str, folder_id: str, uid: int) -> StoredEmail:
+    """Refusal EXPUNGED, NONEXISTENT."""
+    folder = folder_by_id(connection, mailbox_id, folder_id).folder
+    values = {"folder": folder, "uid": uid}
+    email = connection.execute(statements.EMAIL_OF_MESSAGE, values).scalar()
+    stored = find_email(connection, email) if email is not None else None
+    if stored is None:
+        raise Refusal("EXPUNGED", "The message is gone")
+    return stored
+
+
+def content_page(
+    connection: Connection,
+    contents: Contents,
+    mailbox_id: str,
+    folder_id: str,
+    uid: int,
+    offset: int,
+    length: int,
+) -> bytes:
+    """Refusal EXPUNGED, also when the message went between two pages."""
+    stored = email_at(connection, mailbox_id, folder_id, uid)
+    return read_email(connection, contents, stored, offset, length)
+
+
+def _costly(fields: Fields) -> tuple[str, ...]:
+    return tuple(name for name in statements.COSTLY_COLUMNS if getattr(fields, name))
+
+
+def _record(connection: Connection, contents: Contents, row: object, fields: Fields) -> Record:
+    values = dict(row)  # type: ignore[call-overload]  # a RowMapping
+    email = values.pop("email")
+    values["keywords"] = unpack_keywords(values["keywords"])
+    if fields.header or 0 < values["size_bytes"] <= fields.content_up_to_bytes:
+        stored = find_email(connection, email)
+        if stored is None:
+            raise RuntimeError("a message shows an email that is not there")
+        if fields.header:
+            values["header"] = read_email(connection, contents, stored, 0, stored.header_size)
+        if stored.size_bytes <= fields.content_up_to_bytes:
+            values["content"] = read_email(connection, contents, stored, 0, stored.size_bytes)
+    return Record(**values)
+
+
+def _size_of(record: Record) -> int:
+    return (
+        len(record.envelope)
+        + len(record.body_structure)
+        + len(record.parts)
+        + len(record.header)
+        + len(record.content or b"")
+    )

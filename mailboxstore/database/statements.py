@@ -1,0 +1,281 @@
+"""Statements on mailboxes, folders, messages and stored emails, each built once; parameters by column
+name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select, bindparam, delete, distinct, func, insert, literal_column, select, update
+
+from mailboxstore.database.tables import (
+    emails,
+    folders,
+    mailboxes,
+    messages,
+    subscriptions,
+    thread_links,
+    tombstones,
+)
+
+_m, _e, _f, _b = messages.c, emails.c, folders.c, mailboxes.c
+
+# --- mailboxes ---
+
+_MAILBOX_COLUMNS = (
+    _b.mailbox,
+    _b.mailbox_id,
+    _b.user_id,
+    _b.last_uid_validity,
+    _b.modseq,
+    _b.messages,
+    _b.size_bytes,
+)
+ADD_MAILBOX = insert(mailboxes)
+FIND_MAILBOX = select(*_MAILBOX_COLUMNS).where(_b.mailbox_id == bindparam("mailbox_id"))
+MAILBOX_OF = select(*_MAILBOX_COLUMNS).where(_b.mailbox == bindparam("mailbox"))
+MAILBOX_CONNECTED = select(_b.disconnected_at_ms.is_(None)).where(_b.mailbox_id == bindparam("mailbox_id"))
+CONNECTED_MAILBOXES = (
+    select(_b.mailbox_id)
+    .where(_b.disconnected_at_ms.is_(None), _b.mailbox_id > bindparam("after"))
+    .order_by(_b.mailbox_id)
+    .limit(bindparam("limit"))
+)
+EXPIRED_MAILBOXES = (
+    select(_b.mailbox).where(_b.disconnected_at_ms < bindparam("before_ms")).order_by(_b.mailbox).limit(1)
+)
+SET_DISCONNECTED = (
+    update(mailboxes)
+    .where(_b.mailbox_id == bindparam("of_mailbox_id"))
+    .values(disconnected_at_ms=bindparam("disconnected_at_ms"))
+)
+SAVE_MAILBOX = (
+    update(mailboxes)
+    .where(_b.mailbox == bindparam("of_mailbox"))
+    .values(
+        last_uid_validity=bindparam("last_uid_validity"),
+        modseq=bindparam("modseq"),
+        messages=bindparam("messages"),
+        size_bytes=bindparam("size_bytes"),
+    )
+)
+DELETE_MAILBOX = delete(mailboxes).where(_b.mailbox == bindparam("mailbox"))
+COUNT_MAILBOXES = select(func.count()).select_from(mailboxes)
+
+# --- folders ---
+
+_FOLDER_COLUMNS = (
+    _f.folder,
+    _f.folder_id,
+    _f.mailbox,
+    _f.name,
+    _f.role,
+    _f.selectable,
+    _f.uid_validity,
+    _f.uid_next,
+    _f.highest_modseq,
+    _f.recent_from,
+    _f.messages,
+    _f.unseen,
+    _f.deleted,
+    _f.size_bytes,
+)
+ADD_FOLDER = insert(folders)
+FOLDERS_OF = (
+    select(*_FOLDER_COLUMNS)
+    .join(mailboxes, _b.mailbox == _f.mailbox)
+    .where(_b.mailbox_id == bindparam("mailbox_id"))
+    .order_by(_f.name)
+)
+FOLDER_BY_NAME = select(*_FOLDER_COLUMNS).where(
+    _f.mailbox == bindparam("mailbox"), _f.name == bindparam("name")
+)
+FOLDER_BY_NAME_IN = (
+    select(*_FOLDER_COLUMNS)
+    .join(mailboxes, _b.mailbox == _f.mailbox)
+    .where(_b.mailbox_id == bindparam("mailbox_id"), _f.name == bindparam("name"))
+)
+FOLDER_BY_ROLE = select(*_FOLDER_COLUMNS).where(
+    _f.mailbox == bindparam("mailbox"), _f.role == bindparam("role"), _f.selectable
+)
+FOLDER_BY_ID = (
+    select(*_FOLDER_COLUMNS)
+    .join(mailboxes, _b.mailbox == _f.mailbox)
+    .where(_f.folder_id == bindparam("folder_id"), _b.mailbox_id == bindparam("mailbox_id"))
+)
+FOLDER_OF = select(*_FOLDER_COLUMNS).where(_f.folder == bindparam("folder"))
+FOLDERS_IN = select(*_FOLDER_COLUMNS).where(_f.mailbox == bindparam("mailbox")).order_by(_f.name)
+SAVE_FOLDER = (
+    update(folders)
+    .where(_f.folder == bindparam("of_folder"))
+    .values(
+        name=bindparam("name"),
+        role=bindparam("role"),
+        selectable=bindparam("selectable"),
+        uid_validity=bindparam("uid_validity"),
+        uid_next=bindparam("uid_next"),
+        highest_modseq=bindparam("highest_modseq"),
+        recent_from=bindparam("recent_from"),
+        messages=bindparam("messages"),
+        unseen=bindparam("unseen"),
+        deleted=bindparam("deleted"),
+        size_bytes=bindparam("size_bytes"),
+    )
+)
+CLAIM_RECENT = (
+    update(folders).where(_f.folder == bindparam("of_folder")).values(recent_from=bindparam("recent_from"))
+)
+DELETE_FOLDER = delete(folders).where(_f.folder == bindparam("folder"))
+
+# --- subscriptions ---
+
+SUBSCRIBE = insert(subscriptions)
+IS_SUBSCRIBED: Select[Any] = select(literal_column("1")).where(
+    subscriptions.c.mailbox == bindparam("mailbox"), subscriptions.c.name == bindparam("name")
+)
+UNSUBSCRIBE = delete(subscriptions).where(
+    subscriptions.c.mailbox == bindparam("mailbox"), subscriptions.c.name == bindparam("name")
+)
+SUBSCRIPTIONS_OF = (
+    select(subscriptions.c.name)
+    .join(mailboxes, _b.mailbox == subscriptions.c.mailbox)
+    .where(_b.mailbox_id == bindparam("mailbox_id"))
+    .order_by(subscriptions.c.name)
+)
+DELETE_SUBSCRIPTIONS = delete(subscriptions).where(subscriptions.c.mailbox == bindparam("mailbox"))
+
+# --- stored emails ---
+
+ADD_EMAIL = insert(emails)
+CONTENT_BY_DIGEST = (
+    select(_e.content).where(_e.content_sha256 == bindparam("content_sha256")).order_by(_e.email).limit(1)
+)
+REFER_TO_EMAIL = (
+    update(emails)
+    .where(_e.email == bindparam("of_email"))
+    .values(reference_count=_e.reference_count + bindparam("change"))
+)
+UNREFERENCED_EMAILS = (
+    select(_e.email, _e.content)
+    .where(_e.reference_count == literal_column("0"))
+    .order_by(_e.email)
+    .limit(bindparam("limit"))
+)
+DELETE_EMAIL = delete(emails).where(_e.email == bindparam("email"))
+EMAIL_BYTES = select(_e.prefix, _e.content, _e.size_bytes, _e.header_size).where(
+    _e.email == bindparam("email")
+)
+EMAIL_FOR_TRANSFER = select(_e.prefix, _e.content, _e.content_sha256, _e.size_bytes, _e.header_size).where(
+    _e.email == bindparam("email")
+)
+
+# --- messages ---
+
+_in_folder = _m.folder == bindparam("folder")
+_in_window = _m.uid.between(bindparam("first"), bindparam("last"))
+
+ADD_MESSAGE = insert(messages)
+FLAGS_PAGE = (
+    select(_m.uid, _m.flags, _m.modseq, _m.keywords)
+    .where(_in_folder, _m.uid > bindparam("after"))
+    .order_by(_m.uid)
+    .limit(bindparam("limit"))
+)
+FLAGS_IN = select(_m.uid, _m.flags, _m.modseq, _m.keywords).where(_in_folder, _in_window).order_by(_m.uid)
+FLAGS_SINCE = (
+    select(_m.uid, _m.flags, _m.modseq, _m.keywords)
+    .where(_in_folder, _m.modseq > bindparam("modseq"))
+    .order_by(_m.uid)
+)
+UIDS_IN = select(_m.uid).where(_in_folder, _in_window).order_by(_m.uid)
+MESSAGES_IN = (
+    select(
+        _m.uid,
+        _m.email,
+        _m.thread_id,
+        _m.flags,
+        _m.keywords,
+        _m.internal_date_ms,
+        _m.internal_offset_minutes,
+        _m.size_bytes,
+    )
+    .where(_in_folder, _in_window)
+    .order_by(_m.uid)
+)
+SOME_MESSAGES = (
+    select(_m.uid, _m.email, _m.flags, _m.size_bytes)
+    .where(_in_folder)
+    .order_by(_m.uid)
+    .limit(bindparam("limit"))
+)
+SET_FLAGS = (
+    update(messages)
+    .where(
+        _m.folder == bindparam("of_folder"),
+        _m.uid.between(bindparam("first"), bindparam("last")),
+    )
+    .values(flags=bindparam("flags"), keywords=bindparam("keywords"), modseq=bindparam("modseq"))
+)
+DELETE_MESSAGES = delete(messages).where(_in_folder, _in_window)
+EMAIL_OF_MESSAGE = select(_m.email).where(_in_folder, _m.uid == bindparam("uid"))
+RECORD_COLUMNS = (
+    _m.uid,
+    _m.modseq,
+    _m.flags,
+    _m.keywords,
+    _m.internal_date_ms,
+    _m.internal_offset_minutes,
+    _m.save_date_ms,
+    _m.size_bytes,
+    _e.email_id,
+    _m.thread_id,
+    _m.email,
+)
+COSTLY_COLUMNS = {"envelope": _e.envelope, "body_structure": _e.body_structure, "parts": _e.parts}
+RECORDS_IN: dict[tuple[str, ...], Select[Any]] = {
+    wanted: select(*RECORD_COLUMNS, *(COSTLY_COLUMNS[name] for name in wanted))
+    .join(emails, _e.email == _m.email)
+    .where(_in_folder, _in_window)
+    .order_by(_m.uid)
+    .limit(bindparam("limit"))
+    for wanted in (
+        (),
+        ("envelope",),
+        ("body_structure",),
+        ("parts",),
+        ("envelope", "body_structure"),
+        ("envelope", "parts"),
+        ("body_structure", "parts"),
+        ("envelope", "body_structure", "parts"),
+    )
+}
+"""By the costly columns wanted, in the order of `COSTLY_COLUMNS`."""
+
+# --- tombstones ---
+
+ADD_TOMBSTONE = insert(tombstones)
+EXPUNGED_SINCE = (
+    select(tombstones.c.uid)
+    .where(tombstones.c.folder == bindparam("folder"), tombstones.c.modseq > bindparam("modseq"))
+    .order_by(tombstones.c.uid)
+)
+DELETE_TOMBSTONES = delete(tombstones).where(tombstones.c.folder == bindparam("folder"))
+SOME_TOMBSTONES = (
+    select(tombstones.c.uid)
+    .where(tombstones.c.folder == bindparam("folder"))
+    .order_by(tombstones.c.uid)
+    .limit(bindparam("limit"))
+)
+DELETE_TOMBSTONES_UP_TO = delete(tombstones).where(
+    tombstones.c.folder == bindparam("folder"), tombstones.c.uid <= bindparam("last")
+)
+
+# --- threads ---
+
+FIND_THREADS = select(distinct(thread_links.c.thread_id), thread_links.c.message_id).where(
+    thread_links.c.mailbox == bindparam("mailbox"),
+    thread_links.c.subject == bindparam("subject"),
+    thread_links.c.message_id.in_(bindparam("message_ids", expanding=True)),
+)
+ADD_THREAD_LINK = insert(thread_links)
+DELETE_THREAD_LINKS = delete(thread_links).where(thread_links.c.mailbox == bindparam("mailbox"))

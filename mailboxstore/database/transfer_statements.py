@@ -1,0 +1,166 @@
+"""Statements on what keeps a transfer from being done twice, and on the Outbox's transfer units."""
+
+from __future__ import annotations
+
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+
+from mailboxstore.database.tables import (
+    delivered,
+    outbox_units,
+    received_transfers,
+    sent_copies,
+    submissions,
+)
+
+# --- guards ---
+
+ADD_DELIVERED = insert(delivered)
+FIND_DELIVERED = select(delivered.c.at_ms).where(
+    delivered.c.network_message_id == bindparam("network_message_id"),
+    delivered.c.recipient_id == bindparam("recipient_id"),
+    delivered.c.mailbox_id == bindparam("mailbox_id"),
+)
+ADD_TRANSFER = insert(received_transfers)
+FIND_TRANSFER = select(received_transfers.c.results).where(
+    received_transfers.c.transfer_key == bindparam("transfer_key")
+)
+ADD_SUBMISSION = insert(submissions)
+FIND_SUBMISSION = select(submissions.c.at_ms).where(
+    submissions.c.submission_key == bindparam("submission_key")
+)
+
+_old_delivered = (
+    select(delivered.c.network_message_id, delivered.c.recipient_id, delivered.c.mailbox_id)
+    .where(delivered.c.at_ms < bindparam("before_ms"))
+    .limit(bindparam("limit"))
+)
+OLD_DELIVERED = _old_delivered
+DELETE_DELIVERED = delete(delivered).where(
+    delivered.c.network_message_id == bindparam("network_message_id"),
+    delivered.c.recipient_id == bindparam("recipient_id"),
+    delivered.c.mailbox_id == bindparam("mailbox_id"),
+)
+DELETE_OLD_TRANSFERS = delete(received_transfers).where(
+    received_transfers.c.transfer_key.in_(
+        select(received_transfers.c.transfer_key)
+        .where(received_transfers.c.at_ms < bindparam("before_ms"))
+        .limit(bindparam("limit"))
+    )
+)
+DELETE_OLD_SUBMISSIONS = delete(submissions).where(
+    submissions.c.submission_key.in_(
+        select(submissions.c.submission_key)
+        .where(submissions.c.at_ms < bindparam("before_ms"))
+        .limit(bindparam("limit"))
+    )
+)
+
+# --- Sent copies that the store made ---
+
+ADD_SENT_COPY = insert(sent_copies)
+FIND_SENT_COPIES = (
+    select(sent_copies.c.folder, sent_copies.c.uid)
+    .where(
+        sent_copies.c.mailbox == bindparam("mailbox"),
+        sent_copies.c.message_id == bindparam("message_id"),
+        sent_copies.c.at_ms >= bindparam("since_ms"),
+    )
+    .order_by(sent_copies.c.at_ms, sent_copies.c.uid)
+)
+DELETE_SENT_COPY = delete(sent_copies).where(
+    sent_copies.c.mailbox == bindparam("mailbox"),
+    sent_copies.c.message_id == bindparam("message_id"),
+    sent_copies.c.folder == bindparam("folder"),
+    sent_copies.c.uid == bindparam("uid"),
+)
+DELETE_OLD_SENT_COPIES = delete(sent_copies).where(sent_copies.c.at_ms < bindparam("before_ms"))
+
+# --- transfer units ---
+
+_u = outbox_units.c
+_waits = _u.state.in_(("ready", "retry"))
+
+ADD_UNIT = insert(outbox_units)
+UNITS_OF_ENTRIES = (
+    select(outbox_units)
+    .where(_u.folder == bindparam("folder"), _u.uid.between(bindparam("first"), bindparam("last")))
+    .order_by(_u.uid)
+)
+UNITS_PAGE = (
+    select(outbox_units)
+    .where(_u.transfer_key > bindparam("after"))
+    .order_by(_u.transfer_key)
+    .limit(bindparam("limit"))
+)
+FIND_UNIT = select(outbox_units).where(_u.transfer_key == bindparam("transfer_key"))
+DUE_UNITS = (
+    select(outbox_units)
+    .where(
+        or_(_u.target == bindparam("target"), _u.target.in_(bindparam("away", expanding=True))),
+        _waits,
+        or_(_u.next_attempt_at_ms <= bindparam("now_ms"), _u.next_attempt_at_ms > bindparam("horizon_ms")),
+    )
+    .order_by(_u.next_attempt_at_ms, _u.transfer_key)
+    .limit(bindparam("limit"))
+)
+UNKNOWN_UNITS = (
+    select(outbox_units)
+    .where(_u.target == bindparam("target"), _u.state == "unknown")
+    .order_by(_u.transfer_key)
+    .limit(bindparam("limit"))
+)
+NEXT_DUE = select(func.min(_u.next_attempt_at_ms)).where(
+    or_(_u.target == bindparam("target"), _u.target.in_(bindparam("away", expanding=True))), _waits
+)
+CLAIM_UNIT = (
+    update(outbox_units)
+    .where(_u.transfer_key == bindparam("of_key"))
+    .values(
+        state=bindparam("state"),
+        target=bindparam("target"),
+        attempts=_u.attempts + 1,
+        last_attempt_at_ms=bindparam("last_attempt_at_ms"),
+    )
+)
+SET_UNIT_STATE = (
+    update(outbox_units)
+    .where(_u.transfer_key == bindparam("of_key"))
+    .values(
+        state=bindparam("state"),
+        last_reply=bindparam("last_reply"),
+        next_attempt_at_ms=bindparam("next_attempt_at_ms"),
+    )
+)
+INTERRUPTED_UNITS = update(outbox_units).where(_u.state == "active").values(state="unknown")
+ORPHANED_TARGETS = (
+    update(outbox_units)
+    .where(_waits, _u.target.not_in(bindparam("known", expanding=True)))
+    .values(target=bindparam("new_target"))
+)
+DELETE_UNIT = delete(outbox_units).where(_u.transfer_key == bindparam("transfer_key"))
+RETRY_UNITS = (
+    update(outbox_units)
+    .where(_waits, or_(bindparam("any_hop"), _u.target == bindparam("of_target")))
+    .values(next_attempt_at_ms=bindparam("now_ms"))
+)
+RETRY_SOME_UNITS = (
+    update(outbox_units)
+    .where(_waits, _u.transfer_key.in_(bindparam("keys", expanding=True)))
+    .values(next_attempt_at_ms=bindparam("now_ms"))
+)
+OVERDUE_UNITS = (
+    select(outbox_units)
+    .where(_waits, _u.expires_at_ms <= bindparam("now_ms"))
+    .order_by(_u.transfer_key)
+    .limit(bindparam("limit"))
+)
+DELAYED_UNITS = (
+    select(outbox_units)
+    .where(_waits, ~_u.delay_reported, _u.received_at_ms <= bindparam("received_before_ms"))
+    .order_by(_u.transfer_key)
+    .limit(bindparam("limit"))
+)
+SET_DELAY_REPORTED = (
+    update(outbox_units).where(_u.transfer_key == bindparam("of_key")).values(delay_reported=True)
+)
+COUNT_UNITS = select(func.count()).select_from(outbox_units)

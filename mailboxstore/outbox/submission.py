@@ -1,0 +1,216 @@
+"""Outbox and Sent in one unit of work: the first durable station of a message's way.
+
+Promises: when `submit` returns, the message is in both folders and its transfer unit stands, in one commit; a
+repeat under the same key changes nothing; the copy that leaves has no Bcc field, the Sent copy keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from foundation.database.spool import Spool
+from foundation.interfaces.mailbox_store import SEEN, Notice, Submission
+from foundation.interfaces.tracking import TrackingEvent
+from foundation.mail.headers import find_header, header_block, remove_headers
+from foundation.mail.rendering import summarise
+from mailboxstore.database import guards
+from mailboxstore.database.access import MailboxDatabase
+from mailboxstore.database.changes import FolderRow, MailboxChange, refuse_over_quota
+from mailboxstore.database.emails import NewEmail, add_email, thread_of
+from mailboxstore.database.mailboxes import folder_by_role, open_change, save_change
+from mailboxstore.database.messages import Placement, place_message
+from mailboxstore.database.summaries import prefixed
+from mailboxstore.database.units import State, Unit, add_unit
+
+BCC = b"bcc"
+
+
+class Turns(Protocol):
+    """Where a new transfer unit goes; answered by outbox/agent.py."""
+
+    def assign(self) -> tuple[str, State]:
+        """The hub, and `active` when the unit is handed over as soon as it is committed, else `ready`."""
+        ...
+
+    def accepted(self, unit: Unit) -> None:
+        """The unit is committed."""
+        ...
+
+    def abandoned(self, target: str, state: State) -> None:
+        """An assigned unit did not come to be."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    sent: NewEmail
+    leaving: NewEmail
+
+
+@dataclass(frozen=True)
+class _Submitted:
+    unit: Unit | None
+    """None: the same submission came before."""
+    notices: tuple[tuple[str, Notice], ...] = ()
+
+
+class OutboxSubmission:
+    def __init__(
+        self,
+        database: MailboxDatabase,
+        turns: Turns,
+        publish: Callable[[tuple[tuple[str, Notice], ...]], None],
+        expiry_ms: int,
+    ) -> None:
+        self._database = database
+        self._turns = turns
+        self._publish = publish
+        self._expiry_ms = expiry_ms
+
+    async def submit(self, submission: Submission, content: Spool) -> None:
+        """Returns after the commit. Refusal OVERQUOTA, NONEXISTENT; the caller closes `content`."""
+        database = self._database
+        prepared = await database.compute(
+            content.size_bytes, lambda: _prepare(submission, content, database.identifier)
+        )
+        target, state = self._turns.assign()
+        transfer_key = database.identifier()
+        now_ms = database.clock.now_ms()
+
+        def unit_of_work(connection: Connection) -> _Submitted:
+            if guards.was_submitted(connection, submission.key):
+                return _Submitted(None)
+            change = open_change(connection, submission.mailbox_id)
+            both = prepared.sent.size_bytes + prepared.leaving.size_bytes
+            refuse_over_quota(change.mailbox, both, database.quota_bytes)
+            outbox = folder_by_role(connection, change, "outbox", now_ms, database.identifier)
+            sent = folder_by_role(connection, change, "sent", now_ms, database.identifier)
+            thread = thread_of(
+                connection, change.mailbox.mailbox, prepared.sent.summary, prepared.sent.email_id
+            )
+            sent_uid = self._place(connection, change, sent, prepared.sent, thread, now_ms)[1]
+            email, uid = self._place(connection, change, outbox, prepared.leaving, thread, now_ms)
+            message_id = prepared.sent.summary.message_id
+            if message_id:
+                guards.remember_sent_copy(
+                    connection, change.mailbox.mailbox, message_id, sent.folder, sent_uid, now_ms
+                )
+            guards.remember_submission(
+                connection, submission.key, submission.network_message_id, submission.mailbox_id, now_ms
+            )
+            unit = Unit(
+                transfer_key=transfer_key,
+                folder=outbox.folder,
+                uid=uid,
+                email=email,
+                mailbox_id=submission.mailbox_id,
+                network_message_id=submission.network_message_id,
+                message_id=message_id,
+                sender=submission.sender,
+                recipients=submission.recipients,
+                probe=submission.probe,
+                size_bytes=prepared.leaving.size_bytes,
+                target=target,
+                state=state,
+                attempts=1 if state == "active" else 0,
+                last_attempt_at_ms=now_ms if state == "active" else 0,
+                next_attempt_at_ms=now_ms,
+                received_at_ms=submission.received_at_ms or now_ms,
+                expires_at_ms=now_ms + self._expiry_ms,
+            )
+            add_unit(connection, unit)
+            database.tracking.record(
+                connection, [_received(database.server, submission, unit, outbox, now_ms)]
+            )
+            save_change(connection, change)
+            return _Submitted(unit, change.all_notices(submission.mailbox_id))
+
+        def committed(result: _Submitted) -> None:
+            if result.unit is None:
+                self._turns.abandoned(target, state)
+                return
+            self._publish(result.notices)
+            self._turns.accepted(result.unit)
+
+        done = False
+
+        def settled(result: _Submitted) -> None:
+            nonlocal done
+            done = True
+            committed(result)
+
+        try:
+            await database.writer.run(unit_of_work, settled)
+        except Exception:
+            if not done:
+                self._turns.abandoned(target, state)
+            raise
+
+    def _place(
+        self,
+        connection: Connection,
+        change: MailboxChange,
+        folder: FolderRow,
+        new: NewEmail,
+        thread_id: str,
+        now_ms: int,
+    ) -> tuple[int, int]:
+        email = add_email(connection, self._database.contents, new, 1)
+        placement = Placement(
+            email=email, thread_id=thread_id, size_bytes=new.size_bytes, now_ms=now_ms, flags=SEEN
+        )
+        return email, place_message(connection, change, folder, placement)
+
+
+def _prepare(submission: Submission, content: Spool, identifier: Callable[[], str]) -> _Prepared:
+    buffer = content.buffer()
+    summary = summarise(buffer)
+    sent = NewEmail(identifier(), b"", content, summary)
+    header = bytes(buffer[: header_block(buffer)])
+    leaving_content, leaving_summary = content, summary
+    if find_header(header, BCC) is not None:  # RFC 6409 8, RFC 5322 3.6.3
+        leaving_content = _with_header(content, remove_headers(header, frozenset({BCC})), len(header))
+        leaving_summary = summarise(leaving_content.buffer())
+    leaving = NewEmail(
+        identifier(),
+        submission.received,
+        leaving_content,
+        prefixed(leaving_summary, len(submission.received)),
+    )
+    return _Prepared(sent, leaving)
+
+
+def _with_header(content: Spool, header: bytes, old_header_bytes: int) -> Spool:
+    changed = Spool.of(header)
+    rest = old_header_bytes
+    while piece := content.read(rest, 256 * 1024):
+        changed.write(piece)
+        rest += len(piece)
+    return changed
+
+
+def _received(
+    server: str, submission: Submission, unit: Unit, outbox: FolderRow, now_ms: int
+) -> TrackingEvent:
+    return TrackingEvent(
+        event="RECEIVE",
+        source="STOREDRIVER",
+        at_ms=now_ms,
+        server=server,
+        network_message_id=unit.network_message_id,
+        message_id=unit.message_id,
+        sender=unit.sender.address,
+        recipients=unit.addresses,
+        transfer_key=submission.key,
+        next_hop=submission.client,
+        reason="Filed in Outbox and Sent",
+        mailbox_id=unit.mailbox_id,
+        folder_id=outbox.folder_id,
+        uid=unit.uid,
+        size_bytes=unit.size_bytes,
+        probe=unit.probe,
+    )

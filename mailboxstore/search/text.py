@@ -1,0 +1,98 @@
+"""Whether a message's text has what a search asks for: decoded, without regard to case (RFC 9051 6.4.4)."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator
+
+from foundation.interfaces.mailbox_store import (
+    And,
+    BodyContains,
+    HeaderContains,
+    Key,
+    Not,
+    Or,
+    TextContains,
+)
+from foundation.mail.decoding import decode_header
+from foundation.mail.headers import fields, unfold
+from foundation.mail.mime import decode_parts, searchable_texts
+
+Predicate = Callable[["MessageText"], bool]
+
+
+def fold(text: str) -> str:
+    """As texts are compared."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+class MessageText:
+    """One message's text, read and decoded as far as it is asked for.
+
+    `read(offset, length)` gives bytes of the message.
+    """
+
+    def __init__(
+        self, read: Callable[[int, int], bytes], size_bytes: int, header_size: int, parts: bytes
+    ) -> None:
+        self._read = read
+        self._size_bytes = size_bytes
+        self._header_size = header_size
+        self._parts = parts
+        self._fields: list[tuple[bytes, str]] | None = None
+        self._body: list[str] | None = None
+        self.bytes_read = 0
+
+    def header_fields(self) -> list[tuple[bytes, str]]:
+        """Lower-case names, and values folded for comparison."""
+        if self._fields is None:
+            self.bytes_read += self._header_size
+            header = self._read(0, self._header_size)
+            self._fields = [
+                (name.lower(), fold(decode_header(unfold(value)).strip())) for name, value in fields(header)
+            ]
+        return self._fields
+
+    def header_text(self) -> str:
+        return "\n".join(
+            f"{name.decode('ascii', 'replace')}: {value}" for name, value in self.header_fields()
+        )
+
+    def body_texts(self) -> list[str]:
+        if self._body is None:
+            self.bytes_read += self._size_bytes
+            buffer = self._read(0, self._size_bytes)
+            texts: Iterator[str] = searchable_texts(buffer, header=False, root=decode_parts(self._parts))
+            self._body = [fold(text) for text in texts]
+        return self._body
+
+
+def predicate(key: Key) -> Predicate:
+    """A function that decides the key for one message. Only keys of the text (keys.in_text)."""
+    if isinstance(key, And | Or):
+        parts = [predicate(child) for child in key.keys]
+        if isinstance(key, And):
+            return lambda message: all(part(message) for part in parts)
+        return lambda message: any(part(message) for part in parts)
+    if isinstance(key, Not):
+        inner = predicate(key.key)
+        return lambda message: not inner(message)
+    if isinstance(key, HeaderContains):
+        name, wanted = key.name.lower().encode("ascii", "replace"), fold(key.text)
+        return lambda message: any(
+            field == name and wanted in value for field, value in message.header_fields()
+        )
+    if isinstance(key, BodyContains | TextContains):
+        return _contains(fold(key.text), with_header=isinstance(key, TextContains))
+    raise TypeError(f"{type(key).__name__} is not a key of the text")
+
+
+def _contains(wanted: str, *, with_header: bool) -> Predicate:
+    def decide(message: MessageText) -> bool:
+        if not wanted or (with_header and wanted in message.header_text()):
+            return True
+        return any(wanted in text for text in message.body_texts())
+
+    return decide
