@@ -1,8 +1,8 @@
-"""Who a client is: passwords checked against the directory, at a cost that neither guessing nor logons escape.
+"""Who a client is: passwords checked against the directory, cheap at every later logon, slow for guessers.
 
-Promises: a password that was checked lately is not hashed again, and a changed one is refused at once; a wrong
-one is answered after a delay that grows with each failure of the login from the peer; an unknown user costs
-what a wrong password costs. Hashing runs in two threads, and who would wait too long is told so.
+Promises: a password that was checked lately is not hashed again, and a changed one is refused at once; a
+wrong one is answered after a delay that grows with each failure of the login from the peer; an unknown user
+costs what a wrong password costs. Hashing runs in two threads, and who would wait too long is told so.
 
 Hashes of an older cost are only reported: Client Access does not write to the directory.
 """

@@ -1,7 +1,7 @@
 """Which mailbox store has a user's mailbox, and the way to it: one kept connection for each store.
 
-The store's name comes with the user from the directory, its endpoint from the topology. At the other end must be
-that very store: its certificate is checked for its name.
+The store's name comes with the user from the directory, its endpoint from the topology. At the other end must
+be that very store: its certificate is checked for its name.
 """
 
 from __future__ import annotations

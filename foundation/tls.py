@@ -57,7 +57,7 @@ class Identity:
     def internal_client(self, *, named: bool = False) -> ssl.SSLContext:
         """Shows this server's certificate; the peer's must be of the private CA, its name is for `peer_name`.
 
-        `named`: the handshake checks the name, too; it is given as `server_hostname`. Raises CertificateError.
+        `named`: the handshake checks the name, too, given as `server_hostname`. Raises CertificateError.
         """
         if named not in self._internal_clients:
             context = self._mutual(ssl.PROTOCOL_TLS_CLIENT)
