@@ -191,8 +191,8 @@ def searchable_texts(
 
 
 def _header_text(header: bytes) -> str:
-    if b"\n " in header or b"\n\t" in header:
-        header = header.replace(b"\r\n", b"\n").replace(b"\n ", b" ").replace(b"\n\t", b"\t")
+    for fold in (b"\r\n ", b"\r\n\t", b"\n ", b"\n\t"):
+        header = header.replace(fold, fold[-1:])
     return decode_header(header)
 
 
@@ -292,6 +292,8 @@ class _Scanner:
             values = _collect(self.buffer, start, body_start, names)
             frame = _Frame(start, body_start, values, _ENCLOSED_MESSAGE if in_digest else _TEXT_PLAIN)
             self.frames.append(frame)
+            if frame.is_message:
+                frame.lines_before = self._lines_to(body_start)
             if len(self.frames) > DEPTH_MAX:
                 return
             if frame.media[0] == "multipart":
@@ -303,7 +305,6 @@ class _Scanner:
                 return
             if not frame.is_message:
                 return
-            frame.lines_before = self._lines_to(body_start)
             start, in_digest, names = body_start, False, _MESSAGE_FIELDS
 
     def _close(self, keep: int, end: int) -> Part:

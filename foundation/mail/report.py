@@ -36,7 +36,7 @@ DIAGNOSTIC_CHARACTERS_MAX = 2000
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _SMTP_REPLY = re.compile(r"[245][0-9]{2}(?:[ -]|$)")
 _LINE_COLUMNS = 76
-_WORD_COLUMNS = 900  # RFC 5322 2.1.1: no line over 998
+_WORD_COLUMNS = 225  # RFC 5322 2.1.1: no line over 998 octets; a character has up to 4
 
 _SUBJECTS: dict[Kind, str] = {
     "failed": "Not delivered",
@@ -161,7 +161,7 @@ def _sentences(
 
 
 def _told_of(recipient: ReportedRecipient) -> str:
-    lines = [f"  {_clean(recipient.address)}"]
+    lines = [_wrapped(_clean(recipient.address), "  ")]
     _, wanted = decode_orcpt(recipient.orcpt)
     if wanted and wanted.lower() != recipient.address.lower():
         lines.append(_wrapped(f"You wrote to {_clean(wanted)}.", "    "))
@@ -246,7 +246,8 @@ def _returned(original_header: bytes, original: bytes | None) -> tuple[str, byte
 def _part(boundary: str, media_type: str, body: bytes) -> bytes:
     encoding = "7bit" if body.isascii() else "8bit"
     head = f"--{boundary}\r\nContent-Type: {media_type}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n"
-    return head.encode("ascii") + body + (b"" if body.endswith(b"\r\n") else b"\r\n")
+    # RFC 2046 5.1.1: this line end belongs to the delimiter, the body keeps its own
+    return head.encode("ascii") + body + b"\r\n"
 
 
 def _boundary(message_id: str, parts: Sequence[tuple[str, bytes]]) -> str:
@@ -265,20 +266,23 @@ def _clean(text: str) -> str:
 
 
 def _wrapped(text: str, indent: str = "") -> str:
-    return "\r\n".join(
-        textwrap.wrap(
-            text, _LINE_COLUMNS, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False,
-            break_long_words=False,
-        )
-    )  # fmt: skip
+    lines = textwrap.wrap(
+        text,
+        _LINE_COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=len(text) > _WORD_COLUMNS,
+    )
+    return "\r\n".join(lines)
 
 
 def _folded(field: str) -> str:
     """Lines of at most 76 columns where there are blanks to fold at, never over 998 octets."""
     lines = [""]
     for word in field.split(" "):
-        for at in range(0, len(word) or 1, _WORD_COLUMNS // 4):
-            piece = word[at : at + _WORD_COLUMNS // 4]
+        for at in range(0, len(word) or 1, _WORD_COLUMNS):
+            piece = word[at : at + _WORD_COLUMNS]
             if len(lines[-1]) + 1 + len(piece) > _LINE_COLUMNS and lines[-1].strip():
                 lines.append("")
             lines[-1] += (" " if lines[-1] or len(lines) > 1 else "") + piece
