@@ -45,19 +45,23 @@ class DeliverySession:
         database: MailboxDatabase,
         directory: Directory,
         publish: Callable[[tuple[tuple[str, Notice], ...]], None],
+        hubs: frozenset[str],
     ) -> None:
         self.facts = SessionFacts()
         self._peer = peer
         self._database = database
         self._directory = directory
         self._publish = publish
+        self._hubs = hubs
         self._command: MailCommand | None = None
         self._transfer = Transfer(network_message_id="")
         self._known: tuple[RecipientResult, ...] | None = None
         self._accepted: list[FiledRecipient] = []
 
     async def greet(self, helo: str, extended: bool) -> None:
-        return None
+        """Only hubs deliver here: MailError 550 5.7.1."""
+        if self._peer.certificate_name not in self._hubs:
+            raise MailError(550, "5.7.1", "Only a hub of this organisation may deliver here")
 
     async def authenticate(self, login: str, password: str) -> None:
         raise MailError(503, "5.5.1", "The certificate says who you are")

@@ -1,0 +1,304 @@
+"""The mailbox store as a daemon: builds its rooms from the settings and the world, starts and stops them in
+order.
+
+It starts no process, sets no signal and never exits: whoever made it watches `failed` and ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+import os
+from typing import Literal
+
+from sqlalchemy import Engine
+
+from config.model import Retry, StoreServer, Topology
+from foundation.database.content import Contents
+from foundation.database.engine import Upgrade, open_engine, prepare_schema, sqlite_url
+from foundation.database.readers import Readers
+from foundation.database.writer import Writer
+from foundation.directory.lookup import DirectoryLookup
+from foundation.interfaces.control import Control, Listener, ReloadOutcome, ServerStatus
+from foundation.interfaces.mailbox_store import MailboxStore
+from foundation.interfaces.world import Executor, World
+from foundation.rpc.server import RpcServer
+from foundation.smtp.client import ConnectionFailed, SmtpConnection, Timeouts
+from foundation.smtp.server import SmtpServer
+from foundation.smtp.session import Peer, ServerOptions
+from foundation.tls import Identity
+from foundation.tracking.statements import Tracking
+from mailboxstore.api import Store
+from mailboxstore.control import StoreControl
+from mailboxstore.database import tables
+from mailboxstore.database.access import MailboxDatabase
+from mailboxstore.delivery.session import DeliverySession
+from mailboxstore.maintenance import Maintenance
+from mailboxstore.notifications import Notifications
+from mailboxstore.outbox.agent import OutboxAgent
+from mailboxstore.outbox.hubs import Hub, HubConnection
+from mailboxstore.outbox.reports import Reports
+from mailboxstore.outbox.retry import Backoff
+from mailboxstore.outbox.submission import OutboxSubmission
+
+READER_THREADS = 4
+STOP_SECONDS = 10.0
+HUB_TIMEOUTS = Timeouts(connect=10, greeting=30, handshake=15, hello=30, mail=60, recipient=60)
+
+log = logging.getLogger("waypost.mailboxstore")
+
+
+class MailboxStoreDaemon:
+    def __init__(
+        self,
+        topology: Topology,
+        name: str,
+        world: World,
+        identity: Identity,
+        *,
+        upgrade: Upgrade | None = None,
+    ) -> None:
+        """Raises KeyError when the topology has no store of this name."""
+        self._topology = topology
+        self._settings = _settings(topology, name)
+        self._world = world
+        self._identity = identity
+        self._upgrade = upgrade
+        self._retry = Retry()
+        self._state: Literal["starting", "ready", "draining"] = "starting"
+        self._started_at_ms = 0
+        self.listeners: tuple[Listener, ...] = ()
+        self.failed = asyncio.Event()
+        """Set when the disk failed under a commit: the store must be ended and started again."""
+        self._executors: list[Executor] = []
+        self._engine: Engine | None = None
+        self._directory: DirectoryLookup | None = None
+        self._writer: Writer | None = None
+        self._agent: OutboxAgent | None = None
+        self._maintenance: Maintenance | None = None
+        self._lmtp: SmtpServer | None = None
+        self._rpc: RpcServer | None = None
+        self._notifications = Notifications()
+
+    @property
+    def name(self) -> str:
+        return self._settings.name
+
+    async def start(self) -> None:
+        """Returns when it listens. Raises OSError, CertificateError, SchemaError; `stop` then cleans up."""
+        self._started_at_ms = self._world.clock.now_ms()
+        folder = self._topology.server_folder(self.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._topology.control_socket(self.name).parent.mkdir(parents=True, exist_ok=True)
+        database = await self._open_database()
+        directory = DirectoryLookup(
+            self._topology.directory_database, folder / "directory.snapshot", self._world
+        )
+        self._directory = directory
+        await directory.start()
+        agent = self._make_agent(database)
+        self._agent = agent
+        self._maintenance = Maintenance(
+            database, directory, disconnected_keep_days=self._settings.disconnected_keep_days
+        )
+        directory.on_change(self._maintenance.directory_changed)
+        submission = OutboxSubmission(
+            database, agent, self._notifications.publish, int(self._retry.expiry_seconds * 1000)
+        )
+        store = Store(
+            database,
+            directory,
+            self._notifications,
+            submission,
+            message_size_bytes=self._settings.limits.message_size_bytes,
+        )
+        await agent.start()
+        await self._listen(database, directory, store, agent)
+        self._maintenance.start()
+        self._state = "ready"
+
+    async def stop(self) -> None:
+        """Takes nothing new, ends what runs, then closes. Safe after a start that failed."""
+        self._state = "draining"
+        self._notifications.close()
+        for server in (self._lmtp, self._rpc):
+            if server is not None:
+                await server.stop(STOP_SECONDS)
+        if self._maintenance is not None:
+            await self._maintenance.stop()
+        if self._agent is not None:
+            await self._agent.stop()
+        if self._directory is not None:
+            await self._directory.stop()
+        if self._writer is not None:
+            await self._writer.close()
+        for executor in self._executors:
+            executor.close()
+        if self._engine is not None:
+            self._engine.dispose()
+        self._executors, self._engine = [], None
+
+    def status(self) -> ServerStatus:
+        details = {"watched": self._notifications.watchers}
+        if self._lmtp is not None:
+            details["lmtp_connections"] = self._lmtp.connections
+        if self._rpc is not None:
+            details["rpc_connections"] = self._rpc.connections
+        if self._agent is not None:
+            details["hub_connections"] = self._agent.connections
+        return ServerStatus(
+            name=self.name,
+            role="store",
+            site=self._settings.site,
+            pid=os.getpid(),
+            state=self._state,
+            listeners=self.listeners,
+            started_at_ms=self._started_at_ms,
+            version=_version(),
+            details=details,
+        )
+
+    async def reload(self) -> ReloadOutcome:
+        """Renewed certificates are taken for new connections. Raises CertificateError."""
+        self._identity.reload()
+        return ReloadOutcome(applied=("certificates",))
+
+    # --- parts ---
+
+    async def _open_database(self) -> MailboxDatabase:
+        url = self._settings.database_url or sqlite_url(
+            self._topology.server_folder(self.name) / f"{self._settings.database}.db"
+        )
+        engine = open_engine(url)
+        self._engine = engine
+        writing, reading, computing = (
+            self._executor("writer", 1),
+            self._executor("readers", READER_THREADS),
+            self._executor("computing", 1),
+        )
+        await writing.run(
+            prepare_schema, engine, tables.metadata, tables.COMPONENT, tables.REVISION, self._upgrade
+        )
+        self._writer = Writer(engine, writing, failed=self._disk_failed)
+        return MailboxDatabase(
+            server=self.name,
+            writer=self._writer,
+            readers=Readers(engine, reading),
+            contents=Contents(tables.contents),
+            tracking=Tracking(tables.tracking),
+            clock=self._world.clock,
+            identifier=self._world.entropy.identifier,
+            executor=computing,
+            quota_bytes=self._settings.mailbox_quota_bytes,
+        )
+
+    def _executor(self, name: str, threads: int) -> Executor:
+        executor = self._world.executor(f"{self.name}-{name}", threads)
+        self._executors.append(executor)
+        return executor
+
+    def _disk_failed(self, error: BaseException) -> None:
+        log.critical("the disk failed under a commit; the store must be started again", exc_info=error)
+        self.failed.set()
+
+    def _make_agent(self, database: MailboxDatabase) -> OutboxAgent:
+        retry = self._retry
+        hubs = [
+            Hub(hub.name, hub.smtp_internal.host, hub.smtp_internal.port)
+            for hub in self._topology.hubs
+            if hub.site == self._settings.site
+        ]
+        return OutboxAgent(
+            database,
+            hubs,
+            self._connect,
+            Reports(database, self._topology.default_domain),
+            self._notifications.publish,
+            self._world,
+            backoff=Backoff(
+                retry.probe_first_seconds, retry.probe_longest_seconds, self._world.entropy.uniform
+            ),
+            delay_notice_ms=int(retry.delay_notice_seconds * 1000),
+        )
+
+    async def _connect(self, hub: Hub) -> HubConnection:
+        """Raises ConnectionFailed, also when another server than this hub answers there."""
+        connection = await SmtpConnection.open(
+            hub.host,
+            hub.port,
+            hostname=self.name,
+            implicit_tls=self._identity.internal_client(),
+            timeouts=HUB_TIMEOUTS,
+        )
+        found = connection.peer.certificate_name
+        if found != hub.name:
+            connection.abort()
+            raise ConnectionFailed(f"{hub.host}:{hub.port} is {found or 'unnamed'}, not {hub.name}", "tls")
+        return connection
+
+    async def _listen(
+        self, database: MailboxDatabase, directory: DirectoryLookup, store: Store, agent: OutboxAgent
+    ) -> None:
+        settings, limits = self._settings, self._settings.limits
+        hubs = frozenset(hub.name for hub in self._topology.hubs)
+
+        def session(peer: Peer) -> DeliverySession:
+            return DeliverySession(peer, database, directory, self._notifications.publish, hubs)
+
+        self._lmtp = SmtpServer(
+            ServerOptions(
+                hostname=self.name,
+                listener="lmtp",
+                protocol="lmtp",
+                implicit_tls=self._identity.internal_server(),
+                private=True,
+                # Each hop put trace headers before what was within the limit when it was submitted.
+                message_size_bytes=limits.message_size_bytes + limits.header_size_bytes,
+                recipients=limits.recipients,
+                protocol_errors=limits.protocol_errors,
+                idle_seconds=limits.connection_idle_seconds,
+                connections=limits.connections,
+            ),
+            session,
+            self._world.entropy,
+        )
+        lmtp_port = await self._lmtp.start(settings.lmtp.host, settings.lmtp.port)
+        control = StoreControl(database, agent, self.status, self.reload)
+        self._rpc = RpcServer(
+            {MailboxStore: store, Control: control},
+            authorise=self._may_call,
+            trace_id=self._world.entropy.identifier,
+            peer_name=self._identity.peer_name,
+        )
+        rpc_port = await self._rpc.serve_tls(
+            settings.rpc.host, settings.rpc.port, self._identity.internal_server()
+        )
+        socket = self._topology.control_socket(self.name)
+        await self._rpc.serve_unix(socket)
+        self.listeners = (
+            Listener(protocol="lmtp", host=settings.lmtp.host, port=lmtp_port),
+            Listener(protocol="rpc", host=settings.rpc.host, port=rpc_port),
+            Listener(protocol="control", host=str(socket), port=0),
+        )
+
+    def _may_call(self, peer: str, service: str, method: str) -> bool:
+        """Mailboxes are for Client Access; the control interface for every server and for the operator, whose
+        name is empty on the Unix socket."""
+        if service == MailboxStore.__name__:
+            return any(server.name == peer for server in self._topology.access)
+        return service == Control.__name__
+
+
+def _settings(topology: Topology, name: str) -> StoreServer:
+    for store in topology.stores:
+        if store.name == name:
+            return store
+    raise KeyError(name)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("waypost")
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,105 @@
+"""What the store does by itself, in small units between the others' work: mailboxes of removed users are
+marked disconnected, kept, and purged in the end; content that nobody shows any more is deleted; guards and
+tracking events that are old enough go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from foundation.interfaces.directory import Directory
+from foundation.mail.errors import MailError
+from mailboxstore.database import guards, mailboxes
+from mailboxstore.database.access import MailboxDatabase
+
+PAUSE_SECONDS = 30.0
+COMPARED_AT_ONCE = 200
+TRACKING_KEPT_MS = 30 * 24 * 3600 * 1000
+TRACKING_BYTES_MAX = 1024**3
+DAY_MS = 24 * 3600 * 1000
+
+log = logging.getLogger("waypost.mailboxstore")
+
+
+class Maintenance:
+    def __init__(
+        self,
+        database: MailboxDatabase,
+        directory: Directory,
+        *,
+        disconnected_keep_days: int,
+    ) -> None:
+        self._database = database
+        self._directory = directory
+        self._keep_ms = disconnected_keep_days * DAY_MS
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._always())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def directory_changed(self) -> None:
+        self._wake.set()
+
+    async def run_once(self) -> None:
+        """Everything that is due now."""
+        await self._disconnect()
+        await self._repeat(lambda c, now_ms: mailboxes.purge_step(c, now_ms - self._keep_ms))
+        contents = self._database.contents
+        await self._repeat(lambda c, now_ms: mailboxes.collect_emails(c, contents))
+        await self._repeat(guards.prune)
+        tracking = self._database.tracking
+        await self._repeat(lambda c, now_ms: tracking.prune(c, now_ms - TRACKING_KEPT_MS, TRACKING_BYTES_MAX))
+
+    async def _always(self) -> None:
+        while True:
+            try:
+                await self.run_once()
+            except MailError as error:
+                log.error("the store's upkeep has to wait", extra={"reason": str(error)})
+            except Exception:
+                log.exception("the store's upkeep failed; it goes on")
+            try:
+                async with asyncio.timeout(PAUSE_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def _repeat(self, step: Callable[[Connection, int], int]) -> None:
+        """The step in units of its own, until it has nothing left."""
+        now_ms = self._database.clock.now_ms()
+        while await self._database.writer.run(lambda connection: step(connection, now_ms)):
+            pass
+
+    async def _disconnect(self) -> None:
+        """Marks mailboxes that no user of this store has any more. Raises Unavailable."""
+        server = self._database.server
+        known = set(await self._directory.mailboxes_of(server))
+        after = ""
+
+        def query(connection: Connection) -> list[str]:
+            return mailboxes.connected_mailboxes(connection, after, COMPARED_AT_ONCE)
+
+        while page := await self._database.readers.run(query):
+            for mailbox_id in page:
+                if mailbox_id in known:
+                    continue
+                user = await self._directory.mailbox(mailbox_id)
+                if user is None or user.store != server:
+                    await self._mark(mailbox_id)
+            after = page[-1]
+
+    async def _mark(self, mailbox_id: str) -> None:
+        now_ms = self._database.clock.now_ms()
+        log.info("mailbox disconnected", extra={"mailbox_id": mailbox_id})
+        await self._database.writer.run(lambda c: mailboxes.set_disconnected(c, mailbox_id, now_ms))
