@@ -37,7 +37,9 @@ async def expand(group: Candidate, context: Context, seen: dict[str, str]) -> Ex
     if group.recipient.expanded_from:
         # A peer expanded before; what is a group only now came from a change in between.
         sentence = f"The group {group.recipient.address} was expanded before and is not expanded again"
-        return Expanded((), (_refused(group, "expanded-before", sentence),), MailError(550, "5.4.6", sentence))
+        return Expanded(
+            (), (_refused(group, "expanded-before", sentence),), MailError(550, "5.4.6", sentence)
+        )
     members: list[Candidate] = []
     decisions: list[Decision] = []
     waiting: list[DirectoryRecipient] = [group.entry]
@@ -53,11 +55,15 @@ async def expand(group: Candidate, context: Context, seen: dict[str, str]) -> Ex
         decisions.append(_expanded(entry, direct))
         if len(members) > MEMBERS_MAX:
             sentence = f"The group {group.recipient.address} has more than {MEMBERS_MAX} members"
-            return Expanded((), (_refused(group, "too-many-members", sentence),), MailError(550, "5.2.4", sentence))
+            return Expanded(
+                (), (_refused(group, "too-many-members", sentence),), MailError(550, "5.2.4", sentence)
+            )
     return Expanded(tuple(members), tuple(decisions))
 
 
-def merge(candidates: Sequence[Candidate]) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], tuple[Decision, ...]]:
+def merge(
+    candidates: Sequence[Candidate],
+) -> tuple[tuple[Candidate, ...], tuple[Candidate, ...], tuple[Decision, ...]]:
     """(kept, merged away, decisions). Order is kept."""
     best: dict[str, Candidate] = {}
     for candidate in candidates:
@@ -135,7 +141,11 @@ def _again(group: Candidate, entry: DirectoryRecipient) -> Decision:
 
 def _refused(group: Candidate, rule: str, sentence: str) -> Decision:
     return Decision(
-        stage="expand", rule=rule, what=sentence, why="a bound of the organisation", recipients=(group.recipient.address,)
+        stage="expand",
+        rule=rule,
+        what=sentence,
+        why="a bound of the organisation",
+        recipients=(group.recipient.address,),
     )
 
 

@@ -50,7 +50,9 @@ async def resolve(candidate: Candidate, context: Context) -> Resolved:
         entry = await context.directory.postmaster()
         if entry is not None:
             # RFC 5321 4.5.1
-            return _found(candidate, entry, "postmaster", "mail for postmaster goes to whom the directory names")
+            return _found(
+                candidate, entry, "postmaster", "mail for postmaster goes to whom the directory names"
+            )
     return _unknown(candidate, accepted)
 
 
@@ -58,11 +60,17 @@ def _found(candidate: Candidate, entry: DirectoryRecipient, rule: str, why: str)
     given = candidate.recipient.address
     if entry.kind == "group":
         decision = Decision(
-            stage="resolve", rule="group", what=f"{given} is the group {entry.address}", why=why, recipients=(given,)
+            stage="resolve",
+            rule="group",
+            what=f"{given} is the group {entry.address}",
+            why=why,
+            recipients=(given,),
         )
         return Resolved(msgspec.structs.replace(candidate, entry=entry), decision, "group")
     if entry.kind == "contact":
-        return _renamed(candidate, entry.target, "contact", f"{entry.address} is a contact for {entry.target}")
+        return _renamed(
+            candidate, entry.target, "contact", f"{entry.address} is a contact for {entry.target}"
+        )
     keeps = address_key(given) == address_key(entry.address) or rule == "carried-id"
     recipient = msgspec.structs.replace(
         candidate.recipient,
@@ -118,7 +126,9 @@ def _renamed(candidate: Candidate, address: str, rule: str, why: str) -> Resolve
         related=given,
         event="RESOLVE",
     )
-    renamed = msgspec.structs.replace(candidate, recipient=recipient, brought_by=candidate.brought_by or given)
+    renamed = msgspec.structs.replace(
+        candidate, recipient=recipient, brought_by=candidate.brought_by or given
+    )
     return Resolved(renamed, decision, "again")
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+import msgspec
+
 from hubtransport.queues.records import HopState, StoredHop, Unit
 
 CONNECTIONS_PER_HOP = 20
@@ -173,6 +175,12 @@ class Scheduler:
         was_failing = queue.failing is not None
         queue.failing = None
         return was_failing
+
+    def due_now(self, hop: str) -> None:
+        """A failed next hop is probed at once."""
+        queue = self.queue(hop)
+        if queue.failing is not None:
+            queue.failing = msgspec.structs.replace(queue.failing, next_attempt_at_ms=0)
 
     def to_load(self, now_ms: int) -> list[HopQueue]:
         """Queues that should get a page from the database now."""

@@ -11,6 +11,7 @@ import msgspec
 
 from foundation.mail.envelope import Recipient, Sender
 
+
 class QueuedRecipient(msgspec.Struct, frozen=True, kw_only=True):
     position: int
     """Names the recipient within its message; never used again."""

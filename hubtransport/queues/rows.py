@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection
+from sqlalchemy import Connection, RowMapping
 
 from foundation.mail.envelope import Recipient, Sender
 from hubtransport.queues import statements
@@ -16,9 +16,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _sender = msgspec.msgpack.Decoder(Sender).decode
 _recipient = msgspec.msgpack.Decoder(Recipient).decode
 
-_PLAIN = tuple(
-    name for name in QueuedMessage.__struct_fields__ if name not in ("id", "sender", "recipients")
-)
+_PLAIN = tuple(name for name in QueuedMessage.__struct_fields__ if name not in ("id", "sender", "recipients"))
 _UNIT = tuple(name for name in Unit.__struct_fields__ if name not in ("message", "recipients"))
 
 
@@ -30,7 +28,7 @@ def message_values(message: QueuedMessage, content_id: int, state: str) -> dict[
     return values
 
 
-def message_of(row: Mapping[str, Any], recipients: Sequence[QueuedRecipient] = ()) -> QueuedMessage:
+def message_of(row: RowMapping, recipients: Sequence[QueuedRecipient] = ()) -> QueuedMessage:
     values = {name: row[name] for name in _PLAIN}
     return QueuedMessage(id=row["id"], sender=_sender(row["sender"]), recipients=tuple(recipients), **values)
 
@@ -57,7 +55,7 @@ def unit_values(unit: Unit, *, claimed: bool) -> dict[str, Any]:
     return values
 
 
-def units_of(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Unit]:
+def units_of(connection: Connection, rows: Sequence[RowMapping]) -> list[Unit]:
     """Units with their messages and recipients, in the order of the rows."""
     if not rows:
         return []
@@ -80,7 +78,7 @@ def units_of(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[
     return units
 
 
-def messages_of(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> list[QueuedMessage]:
+def messages_of(connection: Connection, rows: Sequence[RowMapping]) -> list[QueuedMessage]:
     """Messages with the recipients that wait for the categorizer."""
     if not rows:
         return []

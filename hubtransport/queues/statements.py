@@ -32,9 +32,13 @@ select_waiting_recipients = (
 )
 count_messages_in_state = select(func.count()).where(_message.state == bindparam("of_state"))
 select_any_waiting = (
-    select(_recipient.position).where(_recipient.message == bindparam("of_message"), _recipient.unit == "").limit(1)
+    select(_recipient.position)
+    .where(_recipient.message == bindparam("of_message"), _recipient.unit == "")
+    .limit(1)
 )
-select_any_recipient = select(_recipient.position).where(_recipient.message == bindparam("of_message")).limit(1)
+select_any_recipient = (
+    select(_recipient.position).where(_recipient.message == bindparam("of_message")).limit(1)
+)
 set_message_state = (
     update(MESSAGES).where(_message.id == bindparam("of_message")).values(state=bindparam("to_state"))
 )
@@ -53,9 +57,7 @@ set_crashes = (
     .where(_message.id == bindparam("of_message"))
     .values(crashes=bindparam("to_crashes"), state=bindparam("to_state"))
 )
-set_message_delay = (
-    update(MESSAGES).where(_message.id == bindparam("of_message")).values(delay_at_ms=0)
-)
+set_message_delay = update(MESSAGES).where(_message.id == bindparam("of_message")).values(delay_at_ms=0)
 delete_message = delete(MESSAGES).where(_message.id == bindparam("of_message"))
 
 # --- recipients ---
@@ -88,7 +90,9 @@ select_unit_recipients = (
 # --- transfer units ---
 _unit_columns = [_unit[name] for name in UNITS.c.keys() if name not in ("message", "claimed")]
 _with_message = select(
-    *(column.label(f"unit_{column.name}") for column in _unit_columns), _unit.claimed.label("unit_claimed"), MESSAGES
+    *(column.label(f"unit_{column.name}") for column in _unit_columns),
+    _unit.claimed.label("unit_claimed"),
+    MESSAGES,
 ).join(MESSAGES, _message.id == _unit.message)
 insert_units = insert(UNITS)
 select_due_units = (
@@ -119,9 +123,7 @@ select_units_after = (
 )
 select_unit_exists = select(_unit.key).where(_unit.key == bindparam("of_key"))
 claim_units = update(UNITS).where(_unit.key.in_(bindparam("keys", expanding=True))).values(claimed=True)
-release_units = (
-    update(UNITS).where(_unit.key.in_(bindparam("keys", expanding=True))).values(claimed=False)
-)
+release_units = update(UNITS).where(_unit.key.in_(bindparam("keys", expanding=True))).values(claimed=False)
 release_all_units = update(UNITS).where(_unit.claimed.is_(True), _unit.group == "").values(claimed=False)
 pin_all_claimed_units = (
     update(UNITS).where(_unit.claimed.is_(True), _unit.group != "").values(claimed=False, pinned=True)
@@ -129,9 +131,11 @@ pin_all_claimed_units = (
 limit_next_attempts = (
     update(UNITS).where(_unit.next_attempt_at_ms > bindparam("latest_ms")).values(next_attempt_at_ms=0)
 )
-summarise_hops = select(
-    _unit.hop, func.count(), func.min(_unit.next_attempt_at_ms)
-).where(_unit.claimed.is_(False)).group_by(_unit.hop)
+summarise_hops = (
+    select(_unit.hop, func.count(), func.min(_unit.next_attempt_at_ms))
+    .where(_unit.claimed.is_(False))
+    .group_by(_unit.hop)
+)
 summarise_hop = select(func.count(), func.min(_unit.next_attempt_at_ms)).where(
     _unit.hop == bindparam("of_hop"), _unit.claimed.is_(False)
 )
@@ -156,7 +160,9 @@ redirect_units = (
 )
 redirect_stored_units = (
     update(UNITS)
-    .where(_unit.hop == bindparam("of_hop"), _unit.claimed.is_(False), _unit.pinned.is_(False), _unit.group != "")
+    .where(
+        _unit.hop == bindparam("of_hop"), _unit.claimed.is_(False), _unit.pinned.is_(False), _unit.group != ""
+    )
     .values(hop=bindparam("to_hop"), group=bindparam("to_group"))
 )
 set_delay_told = update(UNITS).where(_unit.key == bindparam("of_key")).values(delay_at_ms=0)
@@ -168,7 +174,9 @@ retry_units_now = (
     .returning(_unit.hop)
 )
 select_units_of_hops_like = (
-    _with_message.where(_unit.hop.like(bindparam("pattern")), _unit.claimed.is_(False), _unit.pinned.is_(False))
+    _with_message.where(
+        _unit.hop.like(bindparam("pattern")), _unit.claimed.is_(False), _unit.pinned.is_(False)
+    )
     .order_by(_unit.key)
     .limit(bindparam("count"))
 )

@@ -114,7 +114,9 @@ def crashed(
     statements.tracking.record(connection, events)
 
 
-def release_poison(connection: Connection, messages: Sequence[QueuedMessage], events: Sequence[TrackingEvent]) -> None:
+def release_poison(
+    connection: Connection, messages: Sequence[QueuedMessage], events: Sequence[TrackingEvent]
+) -> None:
     """An operator lets messages out of the poison queue."""
     for message in messages:
         values = {"of_message": message.id, "to_crashes": 0, "to_state": "submitted"}

@@ -24,7 +24,9 @@ MESSAGES = Table(
     METADATA,
     Column("id", _Id, primary_key=True, autoincrement=True),
     Column("entry_id", Text, nullable=False),
-    Column("state", Text, nullable=False, doc="submitted: recipients wait for the categorizer; queued; poison"),
+    Column(
+        "state", Text, nullable=False, doc="submitted: recipients wait for the categorizer; queued; poison"
+    ),
     Column("network_message_id", Text, nullable=False),
     Column("message_id", Text, nullable=False),
     Column("sender", LargeBinary, nullable=False, doc="msgpack of foundation.mail.envelope.Sender"),

@@ -73,7 +73,9 @@ class RoutingTable:
         """Outside the organisation, by the send connector for the domain."""
         choice = select_connector(self._connectors, domain_key(domain))
         if choice is None:
-            return _unreachable("no-connector", f"no send connector has an address space for {domain}", "5.4.4")
+            return _unreachable(
+                "no-connector", f"no send connector has an address space for {domain}", "5.4.4"
+            )
         connector = choice.connector
         if connector.source_hubs and self.server not in connector.source_hubs:
             return self._to_source_hub(choice, domain)
@@ -102,7 +104,9 @@ class RoutingTable:
     def _to_site(self, site: str, why: str) -> Route:
         path = self._paths.get(site)
         if path is None:
-            return _unreachable("no-site-link", f"{why}, and no site links lead there from {self.site}", "4.4.4")
+            return _unreachable(
+                "no-site-link", f"{why}, and no site links lead there from {self.site}", "4.4.4"
+            )
         hubs = self.map.hubs_of(site)
         if not hubs:
             return _unreachable("no-hub", f"{why}, which has no hub", "4.4.4")
@@ -126,7 +130,9 @@ class RoutingTable:
             if path is not None:
                 near.append((path, name))
         if not near:
-            reason = f"no source hub of send connector {choice.connector.name} can be reached from {self.site}"
+            reason = (
+                f"no source hub of send connector {choice.connector.name} can be reached from {self.site}"
+            )
             return _unreachable("no-source-hub", reason, "4.4.4")
         best = min(near)[0]
         hubs = tuple(sorted(name for path, name in near if path.sites[-1] == best.sites[-1]))

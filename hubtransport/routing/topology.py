@@ -32,7 +32,9 @@ def routing_map(topology: Topology) -> RoutingMap:
     sites = tuple(sorted(site.name for site in topology.sites))
     return RoutingMap(
         sites=sites,
-        links={site: tuple(sorted((b, cost) for (a, b), cost in costs.items() if a == site)) for site in sites},
+        links={
+            site: tuple(sorted((b, cost) for (a, b), cost in costs.items() if a == site)) for site in sites
+        },
         hubs={hub.name: hub for hub in topology.hubs},
         stores={store.name: store for store in topology.stores},
     )

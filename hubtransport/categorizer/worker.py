@@ -1,0 +1,331 @@
+"""Categorizer, the worker: takes messages of the submission queue through the pipeline and commits what it says.
+
+Messages just received are handed over in memory; the others are read in pages, the database being the truth.
+Promises: a message is in the pipeline once at a time; what can't be decided now waits, what crashes the pipeline
+twice is set aside as poison, and the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from foundation.interfaces.tracking import TrackingEvent
+from foundation.interfaces.world import World
+from foundation.mail.errors import MailError
+from foundation.mail.status import DELIVERY_EXPIRED
+from hubtransport.categorizer.comply import AgentChain
+from hubtransport.categorizer.decision import Candidate, Context
+from hubtransport.categorizer.enqueue import plan
+from hubtransport.categorizer.pipeline import Categorized, categorize
+from hubtransport.dsn import Reporter
+from hubtransport.queues.delivery import Enqueue, enqueue
+from hubtransport.queues.events import event_of
+from hubtransport.queues.records import QueuedMessage, Unit
+from hubtransport.queues.store import QueueStore
+from hubtransport.queues.submission import crashed, load
+from hubtransport.reports import make_reports
+
+log = logging.getLogger("waypost.hubtransport")
+
+MEMORY_MAX = 1000
+"""Messages in memory: waiting, deferred, in the pipeline."""
+AT_ONCE = 64
+PAGE = 200
+POISON_THRESHOLD = 2
+DEFERRED_SECONDS = 1.0
+DEFERRED_SECONDS_MAX = 60.0
+
+
+class Queues:
+    """What the worker needs of the delivery side."""
+
+    def __init__(
+        self,
+        reserve: Callable[[str, int], bool],
+        unreserve: Callable[[str], None],
+        add: Callable[[Unit], None],
+        add_stored: Callable[[str, int, int], None],
+        failing: Callable[[], frozenset[str]],
+    ) -> None:
+        self.reserve = reserve
+        self.unreserve = unreserve
+        self.add = add
+        self.add_stored = add_stored
+        self.failing = failing
+
+
+class CategorizerWorker:
+    def __init__(
+        self,
+        store: QueueStore,
+        context: Callable[[], Context],
+        chain: AgentChain,
+        queues: Queues,
+        reporter: Reporter,
+        world: World,
+    ) -> None:
+        self._store = store
+        self._context = context
+        self._chain = chain
+        self._queues = queues
+        self._reporter = reporter
+        self._world = world
+        self._waiting: deque[QueuedMessage] = deque()
+        self._known: set[int] = set()
+        """Rows in memory."""
+        self._attempts: dict[int, int] = {}
+        self._timers: dict[int, asyncio.TimerHandle] = {}
+        self._tasks: dict[asyncio.Task[None], None] = {}
+        self._stored = False
+        """There may be messages that are in the database alone."""
+        self._loading = False
+        self._reload: asyncio.TimerHandle | None = None
+        self._stopping = False
+
+    @property
+    def in_memory(self) -> int:
+        return len(self._known)
+
+    def start(self, stored: bool) -> None:
+        self._stored = stored
+        self._look()
+
+    def submitted(self, messages: Sequence[QueuedMessage]) -> None:
+        """Messages that were just committed."""
+        for message in messages:
+            if message.id in self._known:
+                continue
+            if len(self._known) >= MEMORY_MAX or self._stopping:
+                self._stored = True
+                continue
+            self._known.add(message.id)
+            self._waiting.append(message)
+        self._look()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Finishes what is in the pipeline, within the grace."""
+        self._stopping = True
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._reload is not None:
+            self._reload.cancel()
+        if self._tasks:
+            _, late = await asyncio.wait(list(self._tasks), timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+    def _look(self) -> None:
+        if self._stopping:
+            return
+        while self._waiting and len(self._tasks) < AT_ONCE:
+            self._spawn(self._waiting.popleft())
+        if self._stored and not self._loading and not self._waiting and len(self._known) < MEMORY_MAX:
+            self._loading = True
+            task = asyncio.get_running_loop().create_task(self._load())
+            self._tasks[task] = None
+            task.add_done_callback(self._ended)
+
+    def _spawn(self, message: QueuedMessage) -> None:
+        task = asyncio.get_running_loop().create_task(self._process(message))
+        self._tasks[task] = None
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("categorizer work failed unexpectedly", exc_info=error)
+        self._look()
+
+    async def _load(self) -> None:
+        """A page of the submission queue."""
+        count = PAGE + len(self._known)
+        try:
+            page = await self._store.readers.run(lambda connection: load(connection, 0, count))
+        except MailError as error:
+            log.error("the submission queue could not be read", extra={"error": str(error)})
+            self._stored = False
+            self._look_later()
+            return
+        finally:
+            self._loading = False
+        fresh = [message for message in page if message.id not in self._known]
+        self._stored = len(page) == count
+        self._known.update(message.id for message in fresh)
+        self._waiting.extend(fresh)
+
+    def _look_later(self) -> None:
+        """Reads the queue again after a while."""
+
+        def again() -> None:
+            self._reload = None
+            self._stored = True
+            self._look()
+
+        if self._reload is None and not self._stopping:
+            self._reload = asyncio.get_running_loop().call_later(DEFERRED_SECONDS_MAX / 2, again)
+
+    # --- one message
+
+    async def _process(self, message: QueuedMessage) -> None:
+        try:
+            try:
+                result = await categorize(message, self._context(), self._chain)
+            except MailError as error:
+                await self._defer(message, error)
+                return
+            except Exception as error:
+                await self._crashed(message, error)
+                return
+            await self._commit(message, result)
+            self._forget(message.id)
+        except MailError as error:
+            log.error(
+                "a message could not be moved on, trying again",
+                extra={"network_message_id": message.network_message_id, "error": str(error)},
+            )
+            self._again_later(message)
+
+    async def _commit(self, message: QueuedMessage, result: Categorized) -> None:
+        now_ms = self._world.clock.now_ms()
+        server = self._reporter.server
+        planned = plan(
+            message,
+            result,
+            failing=self._queues.failing(),
+            new_key=self._world.entropy.identifier,
+            now_ms=now_ms,
+            server=server,
+        )
+        reports, events = await make_reports(
+            self._store, self._world, self._reporter, message, planned.notices, now_ms
+        )
+        units = planned.enqueue.units
+        claimed = frozenset(
+            unit.key
+            for unit in units
+            if not unit.hop.startswith("unreachable:") and self._queues.reserve(unit.hop, now_ms)
+        )
+        work = msgspec.structs.replace(
+            planned.enqueue,
+            claimed=claimed,
+            events=(*planned.enqueue.events, *events),
+            reports=reports,
+        )
+        try:
+            await self._store.writer.run(
+                lambda connection: enqueue(connection, work), lambda queued: self._committed(work, queued)
+            )
+        except BaseException as error:
+            if isinstance(error, MailError):
+                for unit in units:
+                    if unit.key in claimed:
+                        self._queues.unreserve(unit.hop)
+            raise
+
+    def _committed(self, work: Enqueue, queued: Sequence[QueuedMessage]) -> None:
+        for unit in work.units:
+            if unit.key in work.claimed:
+                self._queues.add(unit)
+            elif not unit.hop.startswith("unreachable:"):
+                self._queues.add_stored(unit.hop, 1, unit.next_attempt_at_ms)
+        self.submitted(queued)
+
+    async def _defer(self, message: QueuedMessage, error: MailError) -> None:
+        """The directory can't be asked now."""
+        now_ms = self._world.clock.now_ms()
+        if message.expires_at_ms <= now_ms:
+            expired = MailError(
+                554, f"5{DELIVERY_EXPIRED[1:]}", f"Not delivered within the time for it: {error}"
+            )
+            await self._commit(message, _all_failed(message, expired))
+            self._forget(message.id)
+            return
+        if message.id not in self._attempts:
+            event = event_of(
+                message,
+                "DEFER",
+                "ROUTING",
+                at_ms=now_ms,
+                server=self._reporter.server,
+                recipients=tuple(queued.recipient.address for queued in message.recipients),
+                reply=str(error),
+                reason="the directory can't be asked now",
+            )
+            await self._store.writer.run(
+                lambda connection: crashed(connection, message.id, message.crashes, False, (event,))
+            )
+        self._again_later(message)
+
+    async def _crashed(self, message: QueuedMessage, error: Exception) -> None:
+        """Poison is counted in the database: a restart does not forget it."""
+        crashes = message.crashes + 1
+        poison = crashes >= POISON_THRESHOLD
+        log.error(
+            "the categorizer failed on a message",
+            exc_info=error,
+            extra={"network_message_id": message.network_message_id, "crashes": crashes, "poison": poison},
+        )
+        events: tuple[TrackingEvent, ...] = ()
+        if poison:
+            events = (
+                event_of(
+                    message,
+                    "POISONMESSAGE",
+                    "QUEUE",
+                    at_ms=self._world.clock.now_ms(),
+                    server=self._reporter.server,
+                    recipients=tuple(queued.recipient.address for queued in message.recipients),
+                    reason=f"the categorizer failed on it {crashes} times ({type(error).__name__})",
+                ),
+            )
+        await self._store.writer.run(
+            lambda connection: crashed(connection, message.id, crashes, poison, events)
+        )
+        if poison:
+            self._forget(message.id)
+        else:
+            self._again_later(msgspec.structs.replace(message, crashes=crashes))
+
+    def _again_later(self, message: QueuedMessage) -> None:
+        if self._stopping:
+            return
+        attempts = self._attempts[message.id] = self._attempts.get(message.id, 0) + 1
+        if len(self._timers) >= MEMORY_MAX // 2:
+            self._forget(message.id)
+            self._look_later()
+            return
+        seconds = min(DEFERRED_SECONDS * 2.0 ** min(attempts - 1, 16), DEFERRED_SECONDS_MAX)
+
+        def again() -> None:
+            self._timers.pop(message.id, None)
+            self._waiting.append(message)
+            self._look()
+
+        self._timers[message.id] = asyncio.get_running_loop().call_later(seconds, again)
+
+    def _forget(self, message: int) -> None:
+        self._known.discard(message)
+        self._attempts.pop(message, None)
+
+
+def _all_failed(message: QueuedMessage, error: MailError) -> Categorized:
+    return Categorized(
+        shares=(),
+        failed=tuple(
+            Candidate(
+                position=queued.position, recipient=queued.recipient, original=queued.original, failure=error
+            )
+            for queued in message.recipients
+        ),
+        expanded=(),
+        merged=(),
+        assessed=message.assessed,
+        decisions=(),
+    )

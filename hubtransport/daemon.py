@@ -1,0 +1,309 @@
+"""HubTransport: the parts of a hub, put together, started and stopped in order.
+
+Start: the queue database is recovered before anything listens. Stop: listeners first, then what is being committed,
+then transfers that run; what waits stays in the database for the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from importlib.metadata import PackageNotFoundError, version
+
+from config.model import HubServer, Topology
+from foundation.database.engine import open_engine, prepare_schema, sqlite_url
+from foundation.database.readers import Readers
+from foundation.database.writer import Writer
+from foundation.directory.lookup import DirectoryLookup
+from foundation.interfaces.control import Control, Listener, ReloadOutcome, ServerStatus
+from foundation.interfaces.world import World
+from foundation.rpc.server import RpcServer
+from foundation.smtp.server import Peer, ServerOptions, SmtpServer
+from foundation.tls import Identity
+from hubtransport.categorizer.comply import AgentChain
+from hubtransport.categorizer.decision import Context
+from hubtransport.categorizer.worker import CategorizerWorker, Queues
+from hubtransport.control import HubControl
+from hubtransport.delivery.conclude import Concluder
+from hubtransport.delivery.courier import Courier
+from hubtransport.delivery.hops import HopKeeper
+from hubtransport.delivery.retry import RetryPolicy
+from hubtransport.delivery.runner import DeliveryRunner
+from hubtransport.delivery.scheduler import Scheduler
+from hubtransport.delivery.sweep import Sweeper
+from hubtransport.delivery.to_hub import HubCourier
+from hubtransport.delivery.to_internet import InternetCourier
+from hubtransport.delivery.to_store import StoreCourier
+from hubtransport.dsn import Reporter
+from hubtransport.queues.delivery import recover
+from hubtransport.queues.store import QueueStore
+from hubtransport.queues.tables import METADATA, REVISION
+from hubtransport.receive.connectors import ReceiveConnector, internal, outside
+from hubtransport.receive.session import HubSession, Reception
+from hubtransport.routing.hop import Hop, HopKind
+from hubtransport.routing.table import RoutingTable
+
+log = logging.getLogger("waypost.hubtransport")
+
+COMPONENT = "hub"
+STOP_SECONDS = 10.0
+READERS = 2
+
+
+class HubTransport:
+    """One hub of a topology."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        name: str,
+        world: World,
+        identity: Identity,
+        *,
+        agents: AgentChain | None = None,
+    ) -> None:
+        self.name = name
+        self.listeners: tuple[Listener, ...] = ()
+        self._topology = topology
+        self._settings: HubServer = next(hub for hub in topology.hubs if hub.name == name)
+        self._world = world
+        self._identity = identity
+        self._agents = agents or AgentChain()
+        self._hostname = f"{name}.{topology.default_domain}"
+        self._folder = topology.server_folder(name)
+        self._state: str = "starting"
+        self._started_at_ms = 0
+        self._table = RoutingTable(topology, name)
+        self._retry = RetryPolicy(self._settings.retry, world.entropy.uniform)
+        self._scheduler = Scheduler()
+        self._reporter = Reporter(
+            server=name,
+            hostname=self._hostname,
+            default_domain=topology.default_domain,
+            expiry_ms=round(self._settings.retry.expiry_seconds * 1000),
+        )
+        self._smtp: list[SmtpServer] = []
+        self._lost: asyncio.Future[None] | None = None
+
+    async def start(self) -> None:
+        """Returns when everything listens. Raises OSError, SchemaError, CertificateError."""
+        self._started_at_ms = self._world.clock.now_ms()
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._engine = open_engine(sqlite_url(self._folder / "queue.db"))
+        self._writer_thread = self._world.executor("writer", 1)
+        self._reader_threads = self._world.executor("readers", READERS)
+        await self._writer_thread.run(prepare_schema, self._engine, METADATA, COMPONENT, REVISION)
+        self._writer = Writer(self._engine, self._writer_thread, failed=self._database_failed)
+        readers = Readers(self._engine, self._reader_threads)
+        header_bytes = self._settings.limits.header_size_bytes * 2
+        self._store = QueueStore(self._writer, readers, header_bytes)
+        self._directory = DirectoryLookup(
+            self._topology.directory_database, self._folder / "directory.snapshot", self._world
+        )
+        await self._directory.start()
+        self._build()
+        await self._recover()
+        await self._listen()
+        self._sweeper.start()
+        self._state = "ready"
+        log.info("hub is ready", extra={"server": self.name})
+
+    async def stop(self) -> None:
+        """Takes nothing new, finishes what runs within STOP_SECONDS, leaves the rest in the queue."""
+        self._state = "draining"
+        await asyncio.gather(*(server.stop(STOP_SECONDS / 2) for server in self._smtp))
+        await self._rpc.stop()
+        await self._sweeper.stop()
+        await self._categorizer.stop(STOP_SECONDS / 2)
+        await self._runner.stop(STOP_SECONDS)
+        await self._writer.close()
+        await self._directory.stop()
+        self._reader_threads.close()
+        self._writer_thread.close()
+        self._engine.dispose()
+
+    def status(self) -> ServerStatus:
+        queues = list(self._scheduler.queues())
+        return ServerStatus(
+            name=self.name,
+            role="hub",
+            site=self._settings.site,
+            pid=os.getpid(),
+            state="ready"
+            if self._state == "ready"
+            else "draining"
+            if self._state == "draining"
+            else "starting",
+            listeners=self.listeners,
+            started_at_ms=self._started_at_ms,
+            version=_version(),
+            details={
+                "submission": self._categorizer.in_memory,
+                "queued": sum(queue.in_memory + queue.stored for queue in queues),
+                "next_hops": len(queues),
+                "next_hops_failing": len(self._scheduler.failing()),
+                "connections": sum(server.connections for server in self._smtp),
+                "connections_out": sum(queue.connections for queue in queues),
+                "possible_doubles": self._concluder.possible_doubles,
+                "commits_waiting": self._writer.waiting,
+            },
+        )
+
+    async def reload(self) -> ReloadOutcome:
+        """Reads certificates anew, and routes anew what had no way."""
+        return await self._control.reload()
+
+    # --- parts
+
+    def _build(self) -> None:
+        def table() -> RoutingTable:
+            return self._table
+
+        world, store, scheduler = self._world, self._store, self._scheduler
+        self._concluder = Concluder(store, scheduler, self._retry, self._reporter, world, self._submitted)
+        hops = HopKeeper(store, scheduler, self._retry, table, world, self.name)
+        internet = InternetCourier(table, world, self._hostname, self._own_names())
+        couriers: dict[HopKind, Courier] = {
+            "hub": HubCourier(table, self._identity, self._hostname),
+            "store": StoreCourier(table, self._identity, self._hostname),
+            "mx": internet,
+            "smarthost": internet,
+        }
+        self._runner = DeliveryRunner(store, scheduler, couriers, self._concluder, hops, world)
+        self._sweeper = Sweeper(store, scheduler, self._concluder, self._reporter, world, self._submitted)
+        self._categorizer = CategorizerWorker(
+            store,
+            self._context,
+            self._agents,
+            Queues(
+                scheduler.reserve, scheduler.unreserve, self._runner.add, self._add_stored, scheduler.failing
+            ),
+            self._reporter,
+            world,
+        )
+        self._control = HubControl(
+            store,
+            scheduler,
+            self._runner,
+            self._sweeper,
+            world,
+            self.name,
+            status=self.status,
+            reload=self._reload,
+            submitted=self._submitted,
+        )
+
+    def _context(self) -> Context:
+        return Context(
+            directory=self._directory,
+            table=self._table,
+            server=self.name,
+            default_domain=self._topology.default_domain,
+        )
+
+    def _submitted(self, messages: object) -> None:
+        self._categorizer.submitted(messages)  # type: ignore[arg-type]
+
+    def _add_stored(self, hop: str, count: int, due_at_ms: int) -> None:
+        self._scheduler.add_stored(hop, count, due_at_ms)
+        self._runner.wake()
+
+    def _own_names(self) -> frozenset[str]:
+        """Host names of this organisation's hubs."""
+        return frozenset(f"{hub.name}.{self._topology.default_domain}".lower() for hub in self._topology.hubs)
+
+    async def _recover(self) -> None:
+        now_ms = self._world.clock.now_ms()
+        latest_ms = now_ms + round(self._retry.longest_seconds * 1000)
+        recovered = await self._writer.run(lambda connection: recover(connection, latest_ms))
+        for summary in recovered.hops:
+            if Hop.parse(summary.hop).kind != "unreachable":
+                self._scheduler.set_stored(summary)
+        for state in recovered.failing:
+            self._scheduler.failed(state)
+        self._categorizer.start(recovered.submitted > 0)
+        self._runner.wake()
+
+    # --- listeners
+
+    async def _listen(self) -> None:
+        settings = self._settings
+        found: list[Listener] = []
+        if settings.smtp is not None:
+            port = await self._serve(outside(settings), settings.smtp.host, settings.smtp.port)
+            found.append(Listener(protocol="smtp", host=settings.smtp.host, port=port))
+        inside = settings.smtp_internal
+        port = await self._serve(internal(settings, self._topology), inside.host, inside.port)
+        found.append(Listener(protocol="smtp-internal", host=inside.host, port=port))
+        self._rpc = RpcServer(
+            {Control: self._control},
+            authorise=self._may_call,
+            trace_id=self._world.entropy.identifier,
+            peer_name=self._identity.peer_name,
+        )
+        port = await self._rpc.serve_tls(
+            settings.rpc.host, settings.rpc.port, self._identity.internal_server()
+        )
+        found.append(Listener(protocol="rpc", host=settings.rpc.host, port=port))
+        socket = self._topology.control_socket(self.name)
+        socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        await self._rpc.serve_unix(socket)
+        self.listeners = tuple(found)
+
+    async def _serve(self, connector: ReceiveConnector, host: str, port: int) -> int:
+        limits = self._settings.limits
+        reception = Reception(
+            server=self.name,
+            hostname=self._hostname,
+            default_domain=self._topology.default_domain,
+            folder=self._folder,
+            directory=self._directory,
+            store=self._store,
+            world=self._world,
+            submitted=self._submitted,
+            expires_at_ms=self._retry.expires_at_ms,
+            delay_at_ms=self._retry.delay_at_ms,
+        )
+        options = ServerOptions(
+            hostname=self._hostname,
+            listener=connector.listener,
+            starttls=None if connector.trusted else self._identity.public_server(),
+            implicit_tls=self._identity.internal_server() if connector.trusted else None,
+            private=connector.trusted,
+            message_size_bytes=connector.message_size_bytes,
+            recipients=limits.recipients,
+            protocol_errors=limits.protocol_errors,
+            logon_failures=limits.logon_failures,
+            idle_seconds=limits.connection_idle_seconds,
+            connections=limits.connections,
+            connections_per_source=limits.connections_per_source,
+        )
+
+        def session(peer: Peer) -> HubSession:
+            return HubSession(reception, connector, peer)
+
+        server = SmtpServer(options, session, self._world.entropy)
+        self._smtp.append(server)
+        return await server.start(host, port)
+
+    def _may_call(self, peer: str, service: str, method: str) -> bool:
+        """The local socket is the owner's alone; over the network, servers of the topology."""
+        return not peer or any(server.name == peer for server in self._topology.servers)
+
+    def _reload(self) -> ReloadOutcome:
+        self._identity.reload()
+        return ReloadOutcome(applied=("certificates",), needs_restart=("topology",))
+
+    def _database_failed(self, error: BaseException) -> None:
+        """What is durable is unknown after a failed disk: stop, and be started again."""
+        log.critical("the queue database failed, the hub stops", exc_info=error)
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
+
+
+def _version() -> str:
+    try:
+        return version("waypost")
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,181 @@
+"""Delivery, the end of an attempt: outcome, reports and events in one commit.
+
+Promise: what a next hop said is not forgotten: the commit is tried until it succeeds, or the daemon ends and finds
+the unit again as it was claimed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from foundation.interfaces.tracking import TrackingEvent
+from foundation.interfaces.world import World
+from foundation.mail.errors import MailError
+from hubtransport.delivery.outcome import (
+    Attempt,
+    events_of,
+    expiry_notices,
+    judge,
+    notices_of,
+    rest_of,
+    source_of,
+    unknown_rest,
+)
+from hubtransport.delivery.retry import RetryPolicy
+from hubtransport.delivery.scheduler import Scheduler
+from hubtransport.dsn import Notice, Reporter
+from hubtransport.queues.delivery import Conclusion, conclude
+from hubtransport.queues.events import event_of
+from hubtransport.queues.records import QueuedMessage, Unit
+from hubtransport.queues.store import QueueStore
+from hubtransport.reports import make_reports
+from hubtransport.routing.hop import Hop
+
+log = logging.getLogger("waypost.hubtransport")
+
+COMMIT_RETRY_SECONDS_MAX = 30.0
+
+
+class Concluder:
+    def __init__(
+        self,
+        store: QueueStore,
+        scheduler: Scheduler,
+        retry: RetryPolicy,
+        reporter: Reporter,
+        world: World,
+        submitted: Callable[[Sequence[QueuedMessage]], None],
+    ) -> None:
+        """`submitted` gets reports that were queued, after their commit."""
+        self._store = store
+        self._scheduler = scheduler
+        self._retry = retry
+        self._reporter = reporter
+        self._world = world
+        self._submitted = submitted
+        self.possible_doubles = 0
+        """Transfers to the outside whose final reply was lost (RFC 1047)."""
+
+    async def answered(self, unit: Unit, attempt: Attempt) -> None:
+        """The next hop answered, or can't take it."""
+        now_ms = self._world.clock.now_ms()
+        results = judge(unit, attempt)
+        internal = Hop.parse(unit.hop).internal
+        left = rest_of(
+            unit,
+            results,
+            attempt,
+            now_ms=now_ms,
+            delay_ms=lambda attempts: round(self._retry.message_seconds(attempts, internal=internal) * 1000),
+            new_key=self._world.entropy.identifier,
+        )
+        waits = max(0, left.next_attempt_at_ms - now_ms) // 1000 if left is not None else 0
+        events = events_of(
+            unit,
+            results,
+            attempt,
+            now_ms=now_ms,
+            server=self._reporter.server,
+            next_attempt=f"tried again in {waits} s",
+        )
+        ended = tuple(result.recipient.position for result in results if result.verdict != "deferred")
+        await self._commit(unit, ended, left, events, notices_of(unit, results, attempt, now_ms))
+
+    async def broken(self, unit: Unit, attempt: Attempt) -> None:
+        """The connection ended within the transfer."""
+        now_ms = self._world.clock.now_ms()
+        internal = Hop.parse(unit.hop).internal
+        seconds = self._retry.message_seconds(unit.attempts + 1, internal=internal)
+        left = unknown_rest(
+            unit,
+            attempt,
+            now_ms=now_ms,
+            next_ms=now_ms + round(seconds * 1000),
+            pin=unit.pinned or (attempt.unknown and internal),
+        )
+        if attempt.unknown and not internal:
+            self.possible_doubles += 1
+        why = (
+            "outcome unknown, repeated under the same key"
+            if internal
+            else "outcome unknown, a double is possible"
+        )
+        event = event_of(
+            unit.message,
+            "DEFER",
+            source_of(unit),
+            at_ms=now_ms,
+            server=self._reporter.server,
+            recipients=tuple(queued.recipient.address for queued in unit.recipients),
+            transfer_key=unit.key,
+            next_hop=attempt.remote,
+            reply=attempt.broken,
+            reason=why if attempt.unknown else "the connection broke before the message was sent",
+        )
+        await self._commit(unit, (), left, (event,), ())
+
+    async def expired(self, unit: Unit) -> None:
+        """Its time is over."""
+        now_ms = self._world.clock.now_ms()
+        hop = Hop.parse(unit.hop)
+        notices = (
+            expiry_notices(unit, now_ms, f"5{hop.connector[1:]}")
+            if hop.kind == "unreachable"
+            else expiry_notices(unit, now_ms)
+        )
+        event = event_of(
+            unit.message,
+            "FAIL",
+            "QUEUE",
+            at_ms=now_ms,
+            server=self._reporter.server,
+            recipients=tuple(queued.recipient.address for queued in unit.recipients),
+            transfer_key=unit.key,
+            next_hop=hop.name,
+            reply=unit.last_reply,
+            reason=notices[0].diagnostic if notices else "",
+        )
+        ended = tuple(queued.position for queued in unit.recipients)
+        await self._commit(unit, ended, None, (event,), notices)
+
+    async def _commit(
+        self,
+        unit: Unit,
+        ended: tuple[int, ...],
+        left: Unit | None,
+        events: tuple[TrackingEvent, ...],
+        notices: Sequence[Notice],
+    ) -> None:
+        wait_seconds = 1.0
+        while True:
+            try:
+                now_ms = self._world.clock.now_ms()
+                reports, more = await make_reports(
+                    self._store, self._world, self._reporter, unit.message, notices, now_ms
+                )
+                conclusion = Conclusion(
+                    unit=unit, ended=ended, left=left, events=(*events, *more), reports=reports
+                )
+                await self._store.writer.run(
+                    lambda connection: conclude(connection, conclusion),
+                    lambda queued: self._committed(unit, left, queued),
+                )
+                return
+            except MailError as error:
+                log.error(
+                    "the outcome of an attempt could not be committed, trying again",
+                    extra={"transfer_key": unit.key, "error": str(error)},
+                )
+                await asyncio.sleep(wait_seconds)
+                wait_seconds = min(wait_seconds * 2, COMMIT_RETRY_SECONDS_MAX)
+
+    def _committed(self, unit: Unit, left: Unit | None, queued: tuple[QueuedMessage, ...] | None) -> None:
+        self._scheduler.done(unit)
+        if queued is None:
+            return
+        if left is not None:
+            self._scheduler.add_stored(left.hop, 1, left.next_attempt_at_ms)
+        if queued:
+            self._submitted(queued)
