@@ -61,6 +61,8 @@ def use_handler(handler: logging.Handler) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    # aiosmtpd's: a line a command, with addresses.
+    logging.getLogger("mail.log").setLevel(logging.WARNING)
 
 
 def colours_on(stream: TextIO) -> bool:

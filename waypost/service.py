@@ -15,10 +15,12 @@ from typing import Any, Protocol
 import msgspec
 
 from config.model import Topology
-from foundation.interfaces.control import Listener, ServerStatus
+from foundation.database.engine import SchemaError
+from foundation.interfaces.control import Listener, ReloadOutcome, ServerStatus
 from foundation.tls import CertificateError, Identity
 from waypost.lock import FolderHeld, FolderLock
 from waypost.logs import configure_logging
+from waypost.migrations.upgrade import upgrade
 from waypost.servers import Role, Server
 from waypost.world import real_world
 
@@ -38,6 +40,8 @@ class Daemon(Protocol):
     """What the three daemon classes have in common."""
 
     listeners: tuple[Listener, ...]
+    failed: asyncio.Event
+    """Set when it can't go on, the disk having failed under a commit: end the process, and start it again."""
 
     async def start(self) -> None: ...
 
@@ -45,12 +49,14 @@ class Daemon(Protocol):
 
     def status(self) -> ServerStatus: ...
 
+    async def reload(self) -> ReloadOutcome: ...
+
 
 def make_daemon(topology: Topology, server: Server, identity: Identity, world: Any = None) -> Daemon:
     """Builds the daemon of a server, not yet started; only its own package is imported."""
     module, name = _DAEMONS[server.role]
     daemon: Daemon = getattr(importlib.import_module(module), name)(
-        topology, server.name, world or real_world(), identity
+        topology, server.name, world or real_world(), identity, upgrade=upgrade
     )
     return daemon
 
@@ -110,8 +116,19 @@ async def _serve(topology: Topology, server: Server, notification: Notification)
         log.error("can't start: %s", error)
         return 1
     loop.add_signal_handler(signal.SIGHUP, _reload, daemon)
+    try:
+        return await _run(daemon, stopping, notification)
+    finally:
+        await daemon.stop()
+        lock.release()
+        log.info("stopped")
+
+
+async def _run(daemon: Daemon, stopping: asyncio.Event, notification: Notification) -> int:
+    """From the start to the word to stop; returns the exit code."""
     starting = asyncio.create_task(daemon.start(), name="start")
     told_to_stop = asyncio.create_task(stopping.wait(), name="stop signal")
+    failing = asyncio.create_task(daemon.failed.wait(), name="failure")
     try:
         await asyncio.wait((starting, told_to_stop), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -119,12 +136,12 @@ async def _serve(topology: Topology, server: Server, notification: Notification)
         await starting
         notification.ready(daemon.status())
         log.info("ready", extra={"listeners": _described(daemon.listeners)})
-        await told_to_stop
+        await asyncio.wait((told_to_stop, failing), return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
-        return 0
+        return 1 if failing.done() else 0
     except asyncio.CancelledError:
         return 0
-    except (OSError, CertificateError) as error:
+    except (OSError, CertificateError, SchemaError) as error:
         log.error("can't start: %s", error)
         return 1
     except Exception:
@@ -132,9 +149,7 @@ async def _serve(topology: Topology, server: Server, notification: Notification)
         return 1
     finally:
         told_to_stop.cancel()
-        await daemon.stop()
-        lock.release()
-        log.info("stopped")
+        failing.cancel()
 
 
 async def _hold(topology: Topology, server: Server) -> FolderLock:
@@ -151,11 +166,7 @@ async def _hold(topology: Topology, server: Server) -> FolderLock:
 
 
 def _reload(daemon: Daemon) -> None:
-    reload = getattr(daemon, "reload", None)
-    if reload is None:
-        log.warning("this server can't reload, restart it")
-        return
-    task = asyncio.ensure_future(reload())
+    task = asyncio.ensure_future(daemon.reload())
     task.add_done_callback(_reloaded)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import smtplib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from typing import Any, Literal
 from config.model import Endpoint, Topology
 from config.writer import write_topology
 from foundation.directory.changes import DirectoryChanges
-from foundation.interfaces.control import QueueEntry, ServerStatus
+from foundation.interfaces.control import Control, QueueEntry, ServerStatus
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.passwords import hash_password
 from tests.harness.mail import User
@@ -162,16 +162,26 @@ class Organisation:
             answers = await controls.ask(lambda control: control.status())
         return {answer.server.name: answer.value for answer in answers if answer.value is not None}
 
-    async def queued(self) -> list[tuple[str, QueueEntry]]:
-        """Everything that waits anywhere, with its server."""
+    async def queued(self, *servers: str) -> list[tuple[str, QueueEntry]]:
+        """Everything that waits on these servers (none named: all), with the server's name."""
 
-        async def everything(control: Any) -> list[QueueEntry]:
+        async def everything(control: Control) -> list[QueueEntry]:
             return [entry async for batch in control.queue() for entry in batch]
 
         async with Controls(self.topology, roles=("hub", "store")) as controls:
             answers = await controls.ask(everything)
-        assert all(answer.value is not None for answer in answers), answers
-        return [(answer.server.name, entry) for answer in answers for entry in answer.value or ()]
+        wanted = [answer for answer in answers if not servers or answer.server.name in servers]
+        assert all(answer.value is not None for answer in wanted), wanted
+        return [(answer.server.name, entry) for answer in wanted for entry in answer.value or ()]
+
+    async def wait_until_queued(self, server: str, message_ids: Collection[str]) -> list[QueueEntry]:
+        """The entries of a server once all of these messages wait there."""
+
+        async def look() -> list[QueueEntry]:
+            entries = [entry for _, entry in await self.queued(server)]
+            return entries if set(message_ids) <= {entry.message_id for entry in entries} else []
+
+        return await until(look, f"{len(message_ids)} messages wait on {server}")
 
     async def wait_until_idle(self, seconds: float = 20) -> None:
         """Nothing waits in any queue or Outbox: what was sent has arrived or was given up."""

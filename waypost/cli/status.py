@@ -13,6 +13,8 @@ from waypost.cli.control import Answer, Servers
 from waypost.cli.options import ConfigOption, JsonOption, load_topology
 from waypost.cli.output import NOT_SO, print_json, print_table, rfc3339
 
+MAIL_PROTOCOLS = ("submission", "submissions", "smtp", "smtp-internal", "lmtp", "imap", "imaps")
+
 application = typer.Typer(add_completion=False)
 
 
@@ -49,6 +51,7 @@ def _document(answer: Answer[ServerStatus]) -> dict[str, Any]:
     found = msgspec.to_builtins(answer.value)
     found["started_at"] = rfc3339(found.pop("started_at_ms")) or None
     found["release"] = found.pop("version")
+    found["listeners"] = [each for each in found["listeners"] if each["protocol"] in MAIL_PROTOCOLS]
     return dict(found)
 
 
@@ -56,5 +59,9 @@ def _row(answer: Answer[ServerStatus]) -> tuple[str, ...]:
     server, status = answer.server, answer.value
     if status is None:
         return server.name, server.role, server.site, "", "unreachable", answer.reason
-    listeners = ", ".join(f"{each.protocol} {each.host}:{each.port}" for each in status.listeners)
+    listeners = ", ".join(
+        f"{each.protocol} {each.host}:{each.port}"
+        for each in status.listeners
+        if each.protocol in MAIL_PROTOCOLS
+    )
     return server.name, server.role, server.site, str(status.pid), status.state, listeners
