@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from config.model import Endpoint, Settings
+from config.model import Endpoint, Settings, Site
 from config.problems import Problem, unknown
 
 _WANTED = {
@@ -19,7 +19,7 @@ _WANTED = {
     "float_type": "a number",
     "bool_type": "true or false",
     "tuple_type": "a list in brackets",
-    "path_type": "a path in quotes",
+    "is_instance_of": "a path in quotes",
 }
 
 
@@ -38,7 +38,8 @@ def _problem(detail: ErrorDetails, kind: type[Settings], place: str, renamed: Ma
     fault, shown = detail["type"], _shown(detail["input"])
     holder = _holder(kind, list(detail["loc"][:-1]))
     if fault == "extra_forbidden":
-        return Problem(full, "unknown key", unknown(str(keys[-1]), _keys(holder), "keys"))
+        known = _keys(holder)
+        return Problem(full, "unknown key", unknown(str(keys[-1]), known, "keys") if known else "remove it")
     if fault == "missing":
         return Problem(full, "is missing", "add it")
     if fault in _WANTED:
@@ -47,13 +48,13 @@ def _problem(detail: ErrorDetails, kind: type[Settings], place: str, renamed: Ma
         return Problem(full, f"is {shown}", 'give host and port as text: "127.0.0.1:2525"')
     if fault == "model_type":
         return Problem(full, f"is {shown}", f"give a table: [{full}]")
+    if fault == "too_long":
+        return Problem(full, "has too many values", f"give {detail['ctx']['max_length']}")
     if fault == "literal_error":
         return Problem(full, f"is {shown}", f"take {detail['ctx']['expected']}")
     if fault == "value_error":
         problem, _, mend = str(detail["ctx"]["error"]).partition("; ")
         return Problem(full, f"{shown} {problem}", mend or "correct it")
-    if fault in ("too_long", "missing_positional_only_argument", "too_short"):
-        return Problem(full, f"is {shown}", "check how many values belong there")
     return Problem(full, f"is {shown}", detail["msg"])
 
 
@@ -72,7 +73,9 @@ def _shown(value: Any) -> str:
 
 
 def _keys(holder: type[Settings]) -> list[str]:
-    return [key for key in holder.model_fields if key != "name" or "site" not in holder.model_fields]
+    """As they stand in the file: sites and servers have their name in the title."""
+    titled = holder is Site or "site" in holder.model_fields
+    return [key for key in holder.model_fields if not (titled and key == "name")]
 
 
 def _holder(kind: type[Settings], path: list[int | str]) -> type[Settings]:

@@ -183,6 +183,20 @@ def test_aliases(directory: DirectoryChanges) -> None:
     assert directory.group("a@example.test").address == "team@example.test"
 
 
+def test_alias_goes_to_another_recipient(directory: DirectoryChanges) -> None:
+    add(directory, "alice@example.test")
+    add(directory, "bob@example.test")
+    directory.add_alias("Sales@example.test", "alice@example.test")
+    moved = directory.set_alias("sales@example.test", "bob@example.test")
+    assert (moved.alias, moved.address) == ("Sales@example.test", "bob@example.test")
+    assert directory.user("alice@example.test").aliases == ()
+    with pytest.raises(NotFound):
+        directory.set_alias("alice@example.test", "bob@example.test")
+    with pytest.raises(NotFound):
+        directory.set_alias("sales@example.test", "nobody@example.test")
+    assert directory.alias("sales@example.test").address == "bob@example.test"
+
+
 def test_group_members_keep_their_order_and_are_in_once(directory: DirectoryChanges) -> None:
     for name in ("alice", "bob", "carol"):
         add(directory, f"{name}@example.test")
