@@ -16,6 +16,9 @@ from typing import Any
 SERVER_URI = "waypost://server/"
 """What the URI in a server's certificate starts with; its name follows."""
 
+OPERATOR = "operator"
+"""Name in the certificate that the command line shows to servers on other machines."""
+
 
 class CertificateError(Exception):
     """A certificate or key can't be used: which file, what is wrong, what to do."""

@@ -12,7 +12,7 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 
 from config.model import HubServer, Topology
-from foundation.database.engine import open_engine, prepare_schema, sqlite_url
+from foundation.database.engine import Upgrade, open_engine, prepare_schema, sqlite_url
 from foundation.database.readers import Readers
 from foundation.database.writer import Writer
 from foundation.directory.lookup import DirectoryLookup
@@ -20,7 +20,7 @@ from foundation.interfaces.control import Control, Listener, ReloadOutcome, Serv
 from foundation.interfaces.world import World
 from foundation.rpc.server import RpcServer
 from foundation.smtp.server import Peer, ServerOptions, SmtpServer
-from foundation.tls import Identity
+from foundation.tls import OPERATOR, Identity
 from hubtransport.categorizer.comply import AgentChain
 from hubtransport.categorizer.decision import Context
 from hubtransport.categorizer.worker import CategorizerWorker, Queues
@@ -62,6 +62,7 @@ class HubTransport:
         identity: Identity,
         *,
         agents: AgentChain | None = None,
+        upgrade: Upgrade | None = None,
     ) -> None:
         self.name = name
         self.listeners: tuple[Listener, ...] = ()
@@ -70,6 +71,7 @@ class HubTransport:
         self._world = world
         self._identity = identity
         self._agents = agents or AgentChain()
+        self._upgrade = upgrade
         self._hostname = f"{name}.{topology.default_domain}"
         self._folder = topology.server_folder(name)
         self._state: str = "starting"
@@ -84,7 +86,8 @@ class HubTransport:
             expiry_ms=round(self._settings.retry.expiry_seconds * 1000),
         )
         self._smtp: list[SmtpServer] = []
-        self._lost: asyncio.Future[None] | None = None
+        self.failed = asyncio.Event()
+        """Set when the disk failed under a commit: the hub must be ended and started again."""
 
     async def start(self) -> None:
         """Returns when everything listens. Raises OSError, SchemaError, CertificateError."""
@@ -93,7 +96,9 @@ class HubTransport:
         self._engine = open_engine(sqlite_url(self._folder / "queue.db"))
         self._writer_thread = self._world.executor("writer", 1)
         self._reader_threads = self._world.executor("readers", READERS)
-        await self._writer_thread.run(prepare_schema, self._engine, METADATA, COMPONENT, REVISION)
+        await self._writer_thread.run(
+            prepare_schema, self._engine, METADATA, COMPONENT, REVISION, self._upgrade
+        )
         self._writer = Writer(self._engine, self._writer_thread, failed=self._database_failed)
         readers = Readers(self._engine, self._reader_threads)
         header_bytes = self._settings.limits.header_size_bytes * 2
@@ -288,8 +293,8 @@ class HubTransport:
         return await server.start(host, port)
 
     def _may_call(self, peer: str, service: str, method: str) -> bool:
-        """The local socket is the owner's alone; over the network, servers of the topology."""
-        return not peer or any(server.name == peer for server in self._topology.servers)
+        """The local socket is the owner's alone; over the network, servers of the topology and the operator."""
+        return peer in ("", OPERATOR) or any(server.name == peer for server in self._topology.servers)
 
     def _reload(self) -> ReloadOutcome:
         self._identity.reload()
@@ -298,8 +303,7 @@ class HubTransport:
     def _database_failed(self, error: BaseException) -> None:
         """What is durable is unknown after a failed disk: stop, and be started again."""
         log.critical("the queue database failed, the hub stops", exc_info=error)
-        if self._lost is not None and not self._lost.done():
-            self._lost.set_result(None)
+        self.failed.set()
 
 
 def _version() -> str:

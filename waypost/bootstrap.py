@@ -18,11 +18,9 @@ from foundation.directory.changes import DirectoryChanges
 from foundation.directory.records import AlreadyExists
 from foundation.interfaces.world import Disk, Entropy, World
 from foundation.passwords import hash_password
+from foundation.tls import OPERATOR
 from waypost.migrations.upgrade import upgrade
 from waypost.servers import Server, servers_of
-
-OPERATOR = "operator"
-"""Name in the certificate that the command line shows to servers on other machines."""
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,13 @@ from config.model import Topology
 from foundation.interfaces.control import Control
 from foundation.mail.errors import MailError
 from foundation.rpc.client import RpcClient, TcpTarget, UnixTarget
-from foundation.tls import CertificateError, Identity
+from foundation.tls import OPERATOR, CertificateError, Identity
 from waypost.cli.output import NOT_FOUND, PARTIAL, CommandFailed
 from waypost.servers import Role, Server, servers_of
 
 T = TypeVar("T")
 
 ANSWER_SECONDS = 15
-OPERATOR = "operator"
 
 
 @dataclass(frozen=True)
