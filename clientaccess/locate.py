@@ -31,8 +31,15 @@ class Locator:
             store = self._stores.get(user.store)
             if store is None:
                 raise Unavailable(f"The mailbox store {user.store!r} is not known here, try again later")
-            context = self._identity.internal_client(named=True)
-            client = RpcClient(TcpTarget(store.rpc.host, store.rpc.port, context, store.name))
+            client = RpcClient(
+                TcpTarget(
+                    store.rpc.host,
+                    store.rpc.port,
+                    self._identity.internal_client(),
+                    server=store.name,
+                    peer_name=self._identity.peer_name,
+                )
+            )
             proxy = client.interface(MailboxStore)
             self._clients[user.store], self._proxies[user.store] = client, proxy
         return proxy

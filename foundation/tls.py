@@ -41,7 +41,7 @@ class Identity:
         self._public = (Path(certificate_file), Path(key_file)) if certificate_file else self._own
         self._public_server: ssl.SSLContext | None = None
         self._internal_server: ssl.SSLContext | None = None
-        self._internal_clients: dict[bool, ssl.SSLContext] = {}
+        self._internal_client: ssl.SSLContext | None = None
 
     def public_server(self) -> ssl.SSLContext | None:
         """For listeners towards the world; None while there is no certificate. Raises CertificateError."""
@@ -57,16 +57,14 @@ class Identity:
             self._internal_server = self._mutual(ssl.PROTOCOL_TLS_SERVER)
         return self._internal_server
 
-    def internal_client(self, *, named: bool = False) -> ssl.SSLContext:
+    def internal_client(self) -> ssl.SSLContext:
         """Shows this server's certificate; the peer's must be of the private CA, its name is for `peer_name`.
 
-        `named`: the handshake checks the name, too, given as `server_hostname`. Raises CertificateError.
+        Raises CertificateError.
         """
-        if named not in self._internal_clients:
-            context = self._mutual(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname = named
-            self._internal_clients[named] = context
-        return self._internal_clients[named]
+        if self._internal_client is None:
+            self._internal_client = self._mutual(ssl.PROTOCOL_TLS_CLIENT)
+        return self._internal_client
 
     def peer_name(self, connection: asyncio.BaseTransport | ssl.SSLObject | ssl.SSLSocket | None) -> str:
         """Name of the Waypost server at the other end, from its verified certificate; empty without one."""
@@ -80,7 +78,7 @@ class Identity:
         """Reads renewed files for new connections; those that stand keep theirs. Raises CertificateError."""
         if self._public_server is not None:
             _load(self._public_server, *self._public)
-        for context in (self._internal_server, *self._internal_clients.values()):
+        for context in (self._internal_server, self._internal_client):
             if context is not None:
                 _load(context, *self._own)
 

@@ -31,7 +31,6 @@ async def talk(
     server_context: ssl.SSLContext,
     client: Identity,
     client_context: ssl.SSLContext,
-    name: str = "127.0.0.1",
 ) -> tuple[str, str]:
     """Whom the server and the client believe to talk to."""
     seen: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -45,9 +44,7 @@ async def talk(
     listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context)
     try:
         port = listener.sockets[0].getsockname()[1]
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", port, ssl=client_context, server_hostname=name
-        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_context)
         try:
             if await reader.read(1) != b"x":
                 raise ConnectionResetError("closed by the server")
@@ -80,14 +77,6 @@ async def test_server_of_another_authority_is_refused(folder: Path, tmp_path: Pa
         await talk(store, store.internal_server(), intruder, intruder.internal_client())
     with pytest.raises(ssl.SSLCertVerificationError):
         await talk(intruder, intruder.internal_server(), store, store.internal_client())
-
-
-async def test_client_can_insist_on_a_name(folder: Path) -> None:
-    hub, store = Identity(folder, "hub-a"), Identity(folder, "store-a")
-    client = hub.internal_client(named=True)
-    assert await talk(store, store.internal_server(), hub, client, "store-a") == ("hub-a", "store-a")
-    with pytest.raises(ssl.SSLCertVerificationError, match="store-b"):
-        await talk(store, store.internal_server(), hub, client, "store-b")
 
 
 async def test_public_listener_takes_any_client(folder: Path) -> None:
