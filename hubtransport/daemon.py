@@ -1,7 +1,7 @@
 """HubTransport: the parts of a hub, put together, started and stopped in order.
 
-Start: the queue database is recovered before anything listens. Stop: listeners first, then what is being committed,
-then transfers that run; what waits stays in the database for the next start.
+Start: the queue database is recovered before anything listens. Stop: listeners first, then what is being
+committed, then transfers that run; what waits stays in the database for the next start.
 """
 
 from __future__ import annotations
@@ -293,7 +293,8 @@ class HubTransport:
         return await server.start(host, port)
 
     def _may_call(self, peer: str, service: str, method: str) -> bool:
-        """The local socket is the owner's alone; over the network, servers of the topology and the operator."""
+        """The local socket is the owner's alone; over the network, servers of the topology and the
+        operator."""
         return peer in ("", OPERATOR) or any(server.name == peer for server in self._topology.servers)
 
     def _reload(self) -> ReloadOutcome:

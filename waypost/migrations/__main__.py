@@ -43,11 +43,12 @@ def write_revision(component: Component, what: str) -> Path:
             script = produce_migrations(context, component.metadata)
         engine.dispose()
     assert script.upgrade_ops is not None
+    code = render_python_code(script.upgrade_ops, migration_context=context)
     text = _TEMPLATE.format(
         what=what,
         revision=revision_name(last + 1),
         down=repr(revision_name(last)) if last else None,
-        body=render_python_code(script.upgrade_ops, migration_context=context),
+        body="\n".join(line for line in code.splitlines() if not line.strip().startswith("# ###")).strip(),
     )
     file = folder / f"{revision_name(last + 1)}_{'_'.join(what.lower().split())}.py"
     file.write_text(text)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import MetaData
 
-from foundation.directory.tables import SCHEMA_REVISION as DIRECTORY_REVISION
-from foundation.directory.tables import metadata as directory_metadata
+from foundation.directory import tables as directory
+from hubtransport.queues import tables as queues
+from mailboxstore.database import tables as mailboxes
 
 
 @dataclass(frozen=True)
@@ -17,4 +18,8 @@ class Component:
     revision: int
 
 
-COMPONENTS = (Component("directory", directory_metadata, DIRECTORY_REVISION),)
+COMPONENTS = (
+    Component("directory", directory.metadata, directory.SCHEMA_REVISION),
+    Component("hub", queues.METADATA, queues.REVISION),
+    Component(mailboxes.COMPONENT, mailboxes.metadata, mailboxes.REVISION),
+)
