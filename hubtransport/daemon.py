@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
 
 from config.model import HubServer, Topology
 from foundation.database.engine import Upgrade, open_engine, prepare_schema, sqlite_url
@@ -37,6 +39,7 @@ from hubtransport.delivery.to_internet import InternetCourier
 from hubtransport.delivery.to_store import StoreCourier
 from hubtransport.dsn import Reporter
 from hubtransport.queues.delivery import recover
+from hubtransport.queues.records import QueuedMessage
 from hubtransport.queues.store import QueueStore
 from hubtransport.queues.tables import METADATA, REVISION
 from hubtransport.receive.connectors import ReceiveConnector, internal, outside
@@ -74,7 +77,7 @@ class HubTransport:
         self._upgrade = upgrade
         self._hostname = f"{name}.{topology.default_domain}"
         self._folder = topology.server_folder(name)
-        self._state: str = "starting"
+        self._state: Literal["starting", "ready", "draining"] = "starting"
         self._started_at_ms = 0
         self._table = RoutingTable(topology, name)
         self._retry = RetryPolicy(self._settings.retry, world.entropy.uniform)
@@ -86,6 +89,8 @@ class HubTransport:
             expiry_ms=round(self._settings.retry.expiry_seconds * 1000),
         )
         self._smtp: list[SmtpServer] = []
+        self._closing: list[Callable[[], Awaitable[object]]] = []
+        """What was started, to be stopped the other way round."""
         self.failed = asyncio.Event()
         """Set when the disk failed under a commit: the hub must be ended and started again."""
 
@@ -93,40 +98,23 @@ class HubTransport:
         """Returns when everything listens. Raises OSError, SchemaError, CertificateError."""
         self._started_at_ms = self._world.clock.now_ms()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._engine = open_engine(sqlite_url(self._folder / "queue.db"))
-        self._writer_thread = self._world.executor("writer", 1)
-        self._reader_threads = self._world.executor("readers", READERS)
-        await self._writer_thread.run(
-            prepare_schema, self._engine, METADATA, COMPONENT, REVISION, self._upgrade
-        )
-        self._writer = Writer(self._engine, self._writer_thread, failed=self._database_failed)
-        readers = Readers(self._engine, self._reader_threads)
-        header_bytes = self._settings.limits.header_size_bytes * 2
-        self._store = QueueStore(self._writer, readers, header_bytes)
+        await self._open_database()
         self._directory = DirectoryLookup(
             self._topology.directory_database, self._folder / "directory.snapshot", self._world
         )
+        self._closing.append(self._directory.stop)
         await self._directory.start()
         self._build()
         await self._recover()
         await self._listen()
-        self._sweeper.start()
         self._state = "ready"
         log.info("hub is ready", extra={"server": self.name})
 
     async def stop(self) -> None:
         """Takes nothing new, finishes what runs within STOP_SECONDS, leaves the rest in the queue."""
         self._state = "draining"
-        await asyncio.gather(*(server.stop(STOP_SECONDS / 2) for server in self._smtp))
-        await self._rpc.stop()
-        await self._sweeper.stop()
-        await self._categorizer.stop(STOP_SECONDS / 2)
-        await self._runner.stop(STOP_SECONDS)
-        await self._writer.close()
-        await self._directory.stop()
-        self._reader_threads.close()
-        self._writer_thread.close()
-        self._engine.dispose()
+        while self._closing:
+            await self._closing.pop()()
 
     def status(self) -> ServerStatus:
         queues = list(self._scheduler.queues())
@@ -135,11 +123,7 @@ class HubTransport:
             role="hub",
             site=self._settings.site,
             pid=os.getpid(),
-            state="ready"
-            if self._state == "ready"
-            else "draining"
-            if self._state == "draining"
-            else "starting",
+            state=self._state,
             listeners=self.listeners,
             started_at_ms=self._started_at_ms,
             version=_version(),
@@ -160,6 +144,23 @@ class HubTransport:
         return await self._control.reload()
 
     # --- parts
+
+    async def _open_database(self) -> None:
+        engine = open_engine(sqlite_url(self._folder / "queue.db"))
+        writing = self._world.executor(f"{self.name}-writer", 1)
+        reading = self._world.executor(f"{self.name}-readers", READERS)
+
+        async def close() -> None:
+            reading.close()
+            writing.close()
+            engine.dispose()
+
+        self._closing.append(close)
+        await writing.run(prepare_schema, engine, METADATA, COMPONENT, REVISION, self._upgrade)
+        self._writer = Writer(engine, writing, failed=self._database_failed)
+        self._closing.append(self._writer.close)
+        header_bytes = self._settings.limits.header_size_bytes * 2
+        self._store = QueueStore(self._writer, Readers(engine, reading), header_bytes)
 
     def _build(self) -> None:
         def table() -> RoutingTable:
@@ -207,8 +208,8 @@ class HubTransport:
             default_domain=self._topology.default_domain,
         )
 
-    def _submitted(self, messages: object) -> None:
-        self._categorizer.submitted(messages)  # type: ignore[arg-type]
+    def _submitted(self, messages: Sequence[QueuedMessage]) -> None:
+        self._categorizer.submitted(messages)
 
     def _add_stored(self, hop: str, count: int, due_at_ms: int) -> None:
         self._scheduler.add_stored(hop, count, due_at_ms)
@@ -227,8 +228,12 @@ class HubTransport:
                 self._scheduler.set_stored(summary)
         for state in recovered.failing:
             self._scheduler.failed(state)
-        self._categorizer.start(recovered.submitted > 0)
+        self._closing.append(lambda: self._runner.stop(STOP_SECONDS))
         self._runner.wake()
+        self._closing.append(lambda: self._categorizer.stop(STOP_SECONDS / 2))
+        self._categorizer.start(recovered.submitted > 0)
+        self._closing.append(self._sweeper.stop)
+        self._sweeper.start()
 
     # --- listeners
 
@@ -247,6 +252,7 @@ class HubTransport:
             trace_id=self._world.entropy.identifier,
             peer_name=self._identity.peer_name,
         )
+        self._closing.append(self._rpc.stop)
         port = await self._rpc.serve_tls(
             settings.rpc.host, settings.rpc.port, self._identity.internal_server()
         )
@@ -290,6 +296,7 @@ class HubTransport:
 
         server = SmtpServer(options, session, self._world.entropy)
         self._smtp.append(server)
+        self._closing.append(lambda: server.stop(STOP_SECONDS / 2))
         return await server.start(host, port)
 
     def _may_call(self, peer: str, service: str, method: str) -> bool:

@@ -151,17 +151,7 @@ class Concluder:
         wait_seconds = 1.0
         while True:
             try:
-                now_ms = self._world.clock.now_ms()
-                reports, more = await make_reports(
-                    self._store, self._world, self._reporter, unit.message, notices, now_ms
-                )
-                conclusion = Conclusion(
-                    unit=unit, ended=ended, left=left, events=(*events, *more), reports=reports
-                )
-                await self._store.writer.run(
-                    lambda connection: conclude(connection, conclusion),
-                    lambda queued: self._committed(unit, left, queued),
-                )
+                await self._try_commit(unit, ended, left, events, notices)
                 return
             except MailError as error:
                 log.error(
@@ -170,6 +160,24 @@ class Concluder:
                 )
                 await asyncio.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, COMMIT_RETRY_SECONDS_MAX)
+
+    async def _try_commit(
+        self,
+        unit: Unit,
+        ended: tuple[int, ...],
+        left: Unit | None,
+        events: tuple[TrackingEvent, ...],
+        notices: Sequence[Notice],
+    ) -> None:
+        now_ms = self._world.clock.now_ms()
+        reports, more = await make_reports(
+            self._store, self._world, self._reporter, unit.message, notices, now_ms
+        )
+        conclusion = Conclusion(unit=unit, ended=ended, left=left, events=(*events, *more), reports=reports)
+        await self._store.writer.run(
+            lambda connection: conclude(connection, conclusion),
+            lambda queued: self._committed(unit, left, queued),
+        )
 
     def _committed(self, unit: Unit, left: Unit | None, queued: tuple[QueuedMessage, ...] | None) -> None:
         self._scheduler.done(unit)

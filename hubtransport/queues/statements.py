@@ -88,7 +88,7 @@ select_unit_recipients = (
 )
 
 # --- transfer units ---
-_unit_columns = [_unit[name] for name in UNITS.c.keys() if name not in ("message", "claimed")]
+_unit_columns = [column for column in UNITS.c if column.name not in ("message", "claimed")]
 _with_message = select(
     *(column.label(f"unit_{column.name}") for column in _unit_columns),
     _unit.claimed.label("unit_claimed"),
