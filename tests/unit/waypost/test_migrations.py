@@ -14,12 +14,12 @@ from waypost.migrations.components import COMPONENTS, Component
 from waypost.migrations.upgrade import script_directory, upgrade
 
 
-def schema(engine: Engine, component: Component) -> dict[str, str]:
-    """Every table and index as the statement that makes it, spaces aside."""
+def schema(engine: Engine, component: Component) -> dict[str, list[str]]:
+    """Every table and index as the parts of the statement that makes it, their order aside."""
     question = text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> :stamp")
     with engine.connect() as connection:
         rows = connection.execute(question, {"stamp": version_table(component.name)}).all()
-    return {name: " ".join(sql.split()) for name, sql in rows}
+    return {name: sorted(" ".join(sql.split()).replace(" )", "").split(", ")) for name, sql in rows}
 
 
 each_component = pytest.mark.parametrize("component", COMPONENTS, ids=lambda component: component.name)
