@@ -17,6 +17,7 @@ _WANTED = {
     "string_type": "text in quotes",
     "int_type": "a whole number",
     "float_type": "a number",
+    "finite_number": "a finite number",
     "bool_type": "true or false",
     "tuple_type": "a list in brackets",
     "is_instance_of": "a path in quotes",

@@ -200,6 +200,11 @@ def test_settings_of_every_section(tmp_path: Path) -> None:
             "[servers.hub.retry]\nexpiry_seconds = true\n[servers.store]",
             "servers.hub.retry.expiry_seconds: is true; give a number",
         ),
+        (
+            "[servers.store]",
+            "[servers.hub.retry]\nexpiry_seconds = nan\n[servers.store]",
+            "servers.hub.retry.expiry_seconds: is nan; give a finite number",
+        ),
         ("[servers.store]", "limits = 3\n[servers.store]", "servers.hub.limits: is 3; give a table"),
         (
             "[sites.A]",
