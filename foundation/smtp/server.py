@@ -115,7 +115,14 @@ class _Connection(SMTP):
             self._channel.hang_up()
 
     async def _start_tls(self, context: ssl.SSLContext) -> None:
-        self.transport = await self._channel.start_tls(self, context, self._server.options.handshake_seconds)
+        seconds = self._server.options.handshake_seconds
+        try:
+            self.transport = await self._channel.start_tls(self, context, seconds)
+        except BaseException as error:
+            # between two transports nobody else tells that the connection is gone
+            self._channel.abort()
+            self.connection_lost(error if isinstance(error, Exception) else None)
+            raise
 
 
 class SmtpServer:
