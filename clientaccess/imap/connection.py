@@ -13,6 +13,7 @@ import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from clientaccess.imap import fragments as f
 from clientaccess.imap.context import Disconnected, Rejected
@@ -76,6 +77,7 @@ class ImapServer:
             logon_failures_max=options.limits.logon_failures,
             bad_commands_max=options.limits.protocol_errors,
         )
+        self._by_source: dict[str, int] = {}
         self._listeners: list[asyncio.Server] = []
         self._empty = asyncio.Event()
         self._empty.set()
@@ -126,15 +128,20 @@ class ImapServer:
     def admit(self, connection: Connection, source: str) -> bool:
         """False when there are too many."""
         limits = self.options.limits
-        here = sum(1 for other in self.open.values() if other == source)
+        here = self._by_source.get(source, 0)
         full = len(self.open) >= limits.connections
         self.open[connection] = source
+        self._by_source[source] = here + 1
         self._empty.clear()
         loopback = source.startswith("127.") or source == "::1"
         return not (self.stopping or full or (here >= limits.connections_per_source and not loopback))
 
     def left(self, connection: Connection) -> None:
-        self.open.pop(connection, None)
+        source = self.open.pop(connection, None)
+        if source is not None:
+            self._by_source[source] -= 1
+            if not self._by_source[source]:
+                del self._by_source[source]
         if not self.open:
             self._empty.set()
 
@@ -186,9 +193,8 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=OUTPUT_BYTES_HIGH)
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=OUTPUT_BYTES_HIGH)
         peer = transport.get_extra_info("peername")
         source = str(peer[0]) if peer else ""
         server = self._server
@@ -369,6 +375,9 @@ class Connection(asyncio.Protocol):
         """The next event, waited for. Raises Disconnected."""
         while True:
             event = self._next_event()
+            if isinstance(event, f.Bad) and event.fatal:
+                self._session.bye("What comes can't be understood")
+                raise Disconnected
             if event is not None:
                 return event
             if self._gone or self._session.ended:
@@ -392,7 +401,10 @@ class Connection(asyncio.Protocol):
             case f.Continuation():
                 self.write(b"+ go on\r\n")
             case f.Bad():
-                self._session.bad(event.tag, event.sentence)
+                if self._session.expects_line:
+                    await self._session.line(b"")
+                else:
+                    self._session.bad(event.tag, event.sentence)
                 if event.fatal:
                     self._session.bye("What comes can't be understood")
             case f.MessageStart():
@@ -498,6 +510,7 @@ class _Message:
         self._connection = connection
         self._tail = tail
         self._ended = False
+        self.problem: Exception | None = None
 
     def __aiter__(self) -> _Message:
         return self
@@ -507,6 +520,13 @@ class _Message:
         NUL."""
         if self._ended:
             raise StopAsyncIteration
+        try:
+            return await self._next()
+        except (Disconnected, Malformed, Rejected) as error:
+            self.problem = error
+            raise
+
+    async def _next(self) -> bytes:
         event = await self._connection.next_event()
         if isinstance(event, f.MessageData):
             if b"\0" in event.data:  # RFC 3501 9: a literal is of CHAR8

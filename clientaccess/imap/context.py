@@ -3,6 +3,7 @@ the few ways in which a command ends other than well."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -19,6 +20,17 @@ class Output(Protocol):
 
     async def flush(self) -> None:
         """Waits while the client reads too slowly. Raises Disconnected."""
+
+
+class Incoming(Protocol):
+    """A message that the client is sending."""
+
+    problem: Exception | None
+    """Why it did not come to its end; nothing of it may be kept then."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def __anext__(self) -> bytes: ...
 
 
 class Disconnected(Exception):

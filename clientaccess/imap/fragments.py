@@ -39,7 +39,10 @@ class Continuation(msgspec.Struct, frozen=True):
 
 
 class MessageStart(msgspec.Struct, frozen=True):
-    """An APPEND up to its message; answer with Fragments.accept or refuse before the next event."""
+    """An APPEND up to its message; answer with Fragments.accept or refuse before the next event.
+
+    The text ends with `~` when the literal is binary (RFC 3516 4.4).
+    """
 
     text: bytes
     literals: tuple[bytes, ...]
@@ -212,7 +215,7 @@ class Fragments:
             self._state = "decide"
             self._left = size
             self._tail = line[-_TAIL_KEPT:]
-            return MessageStart(before, tuple(self._literals), size, synchronising)
+            return MessageStart(before + literal.group(1), tuple(self._literals), size, synchronising)
         if literal.group(1):
             return self._drop(Bad(tag, "A binary literal has no place here"), line)
         self._collected += size

@@ -65,7 +65,14 @@ async def create(context: Context, command: Create) -> Done:
 
 async def delete(context: Context, command: Delete) -> Done:
     name = existing(context, command.mailbox)
+    selected = context.selected
+    own = False
+    if selected is not None:
+        own = (await context.store.folder(context.mailbox_id, name)).folder_id == selected.folder_id
     await context.store.delete_folder(context.mailbox_id, name)
+    if own:
+        context.selected = None
+        context.out.write(responses.status(b"*", b"OK", "The selected mailbox was deleted", b"CLOSED"))
     return Done("Deleted")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from clientaccess.imap import responses
 from clientaccess.imap.commands import Append, Copy, Expunge, FetchItem, Search, SequenceSet, Store
-from clientaccess.imap.context import Context, Done, Misused, Rejected
+from clientaccess.imap.context import Context, Done, Incoming, Misused, Rejected
 from clientaccess.imap.fetch import local_response
 from clientaccess.imap.mailboxes import existing
 from clientaccess.imap.search import response, saved_uids, store_key
@@ -170,17 +170,22 @@ async def search(context: Context, command: Search, tag: bytes) -> Done:
     return Done("Searched")
 
 
-async def append(context: Context, command: Append, content: AsyncIterator[bytes]) -> Done:
+async def append(context: Context, command: Append, content: Incoming) -> Done:
     name = existing(context, command.mailbox)
-    appended = await context.store.append(
-        context.mailbox_id,
-        name,
-        command.flags,
-        command.keywords,
-        command.date_ms,
-        command.offset_minutes,
-        content,
-    )
+    try:
+        appended = await context.store.append(
+            context.mailbox_id,
+            name,
+            command.flags,
+            command.keywords,
+            command.date_ms,
+            command.offset_minutes,
+            content,
+        )
+    except Exception:
+        if content.problem is not None:  # the store may have told it in words of its own
+            raise content.problem from None
+        raise
     if context.selected is not None:
         context.selected.dirty = True  # RFC 3501 6.3.11: the client hears of it at once
     return Done("Appended", b"APPENDUID %d %d" % (appended.uid_validity, appended.uid))

@@ -80,13 +80,16 @@ def _charset(scanner: Scanner) -> str:
     if scanner.peek() not in b"Cc" or scanner.word() != "CHARSET":
         scanner.position = start
         return "utf-8"
+    if scanner.utf8:
+        raise Malformed("There is one charset after ENABLE UTF8=ACCEPT")  # RFC 6855 3
     scanner.space()
     name = scanner.astring()
     scanner.space()
     try:
         charset = codecs.lookup(name.decode("ascii")).name
-        if charset in _NOT_CHARSETS or not isinstance(b"".decode(charset), str):
+        if charset.replace("-", "_") in _NOT_CHARSETS:
             raise UnknownCharset
+        "a".encode(charset)  # LookupError for what codes no text, like zlib
     except (LookupError, UnicodeError, ValueError) as error:
         raise UnknownCharset from error
     return charset

@@ -46,14 +46,14 @@ class Malformed(Exception):
 
 
 class Scanner:
-    __slots__ = ("_literal", "_literals", "_utf8", "position", "text")
+    __slots__ = ("_literal", "_literals", "position", "text", "utf8")
 
     def __init__(self, text: bytes, literals: tuple[bytes, ...], utf8: bool) -> None:
         self.text = text
         self.position = 0
         self._literals = literals
         self._literal = 0
-        self._utf8 = utf8
+        self.utf8 = utf8
 
     def _match(self, pattern: re.Pattern[bytes]) -> re.Match[bytes] | None:
         match = pattern.match(self.text, self.position)
@@ -101,7 +101,7 @@ class Scanner:
     def _string(self) -> bytes | None:
         opening = self.peek()
         if opening == b'"':
-            match = self._match(_QUOTED_UTF8 if self._utf8 else _QUOTED)
+            match = self._match(_QUOTED_UTF8 if self.utf8 else _QUOTED)
             if match is None:
                 raise Malformed("A quoted string is not closed or holds what it must not")
             value = match.group(1)

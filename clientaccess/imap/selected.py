@@ -118,7 +118,7 @@ def tell_flags(context: Context, selected: Selected, uid_number: int, *, uid: bo
     number = selected.view.number(uid_number)
     items: tuple[FetchItem, ...] = ("UID", "FLAGS") if uid else ("FLAGS",)
     if context.condstore:
-        items = ("UID", "FLAGS", "MODSEQ")  # RFC 7162 3.2: UID too
+        items += ("MODSEQ",)  # RFC 7162 3.2
     context.out.write(selected.new_keywords())
     entry = selected.view.entry(number)
     context.out.write(local_response(items, number, entry, selected.view.is_recent(number)))

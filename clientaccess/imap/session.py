@@ -7,14 +7,23 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from clientaccess.imap import commands as c
 from clientaccess.imap import fetching, mailboxes, messages, responses
-from clientaccess.imap.context import Context, Disconnected, Done, Farewell, Misused, Output, Rejected
+from clientaccess.imap.context import (
+    Context,
+    Disconnected,
+    Done,
+    Farewell,
+    Incoming,
+    Misused,
+    Output,
+    Rejected,
+)
 from clientaccess.imap.parser import BadCharset, Tagged, parse, parse_append
 from clientaccess.imap.scanner import Malformed
 from clientaccess.imap.selected import open_folder, synchronise, tell_expunged
@@ -193,7 +202,7 @@ class Session:
 
         return tagged if await self._guard(tagged.tag, check()) else None
 
-    async def append(self, tagged: Tagged, content: AsyncIterator[bytes]) -> None:
+    async def append(self, tagged: Tagged, content: Incoming) -> None:
         command = tagged.command
         assert isinstance(command, c.Append)
         await self._answer(
@@ -395,6 +404,8 @@ class Session:
 
     async def _enable(self, tag: bytes, command: c.Enable) -> Done:
         context = self._authenticated()
+        if context.selected is not None:
+            raise Misused("ENABLE is for the time before a mailbox is selected")  # RFC 5161 3.1
         enabled = []
         for name in dict.fromkeys(command.capabilities):
             if name == "CONDSTORE":
