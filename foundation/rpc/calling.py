@@ -174,9 +174,7 @@ class CallingConnection(Connection):
         return DeadlineExceeded(sentence, sent=sent)
 
     def _gone(self, *, sent: bool) -> ConnectionLost:
-        return ConnectionLost(
-            f"The connection to {self._name} is lost: {self._problem or 'closed here'}", sent=sent
-        )
+        return ConnectionLost(f"The connection to {self._name} is lost: {self._problem}", sent=sent)
 
     # --- Connection ---
 

@@ -30,7 +30,10 @@ class TcpTarget:
     port: int
     context: ssl.SSLContext | None = None
     server_hostname: str | None = None
-    """The name its certificate must have; else the host."""
+    """What TLS asks for; else the host."""
+    server: str = ""
+    """The server this must be, as `peer_name` of its transport says; empty: any that the context accepts."""
+    peer_name: Callable[[asyncio.BaseTransport], str] = lambda transport: ""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -70,14 +73,21 @@ class RpcClient:
     async def connection(self) -> CallingConnection:
         """The one there is, or a new one: one attempt for all who ask meanwhile. Raises ConnectionLost."""
         if self._closed:
-            raise ConnectionLost(f"The connection to {self.target} was closed here", sent=False)
+            raise self._closed_here()
         if self._connection is not None and self._connection.usable:
             return self._connection
         if self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self._connect())
             self._connecting.add_done_callback(self._connected)
-        # A caller that is cancelled must not take the attempt from the others.
-        return await asyncio.shield(self._connecting)
+        attempt = self._connecting
+        try:
+            # A caller that is cancelled must not take the attempt from the others.
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if self._closed and attempt.cancelled() and caller is not None and not caller.cancelling():
+                raise self._closed_here() from None
+            raise
 
     async def _connect(self) -> CallingConnection:
         loop = asyncio.get_running_loop()
@@ -93,25 +103,32 @@ class RpcClient:
                         lambda: connection, target.host, target.port, ssl=target.context, server_hostname=name
                     )
                 await connection.ready()
+                _check_name(target, connection)
         except TimeoutError as error:
             connection.abort()
             raise ConnectionLost(f"{target} did not answer in {CONNECT_SECONDS:g} s", sent=False) from error
         except OSError as error:
             raise ConnectionLost(f"{target} can't be reached: {error}", sent=False) from error
-        except asyncio.CancelledError:
-            connection.abort()
-            if self._closed:
-                raise ConnectionLost(f"The connection to {target} was closed here", sent=False) from None
-            raise
         except BaseException:
             connection.abort()
             raise
         return connection
 
+    def _closed_here(self) -> ConnectionLost:
+        return ConnectionLost(f"The connection to {self.target} was closed here", sent=False)
+
     def _connected(self, task: asyncio.Task[CallingConnection]) -> None:
         self._connecting = None
         if not task.cancelled() and task.exception() is None:
             self._connection = task.result()
+
+
+def _check_name(target: TcpTarget | UnixTarget, connection: CallingConnection) -> None:
+    if isinstance(target, TcpTarget) and target.server and connection.transport is not None:
+        name = target.peer_name(connection.transport)
+        if name != target.server:
+            problem = f"{target} is {name or 'a server without a name'}, not {target.server}"
+            raise ConnectionLost(problem, sent=False)
 
 
 class _Proxy:

@@ -72,7 +72,8 @@ class Connection(asyncio.Protocol):
 
     async def writable(self) -> None:
         """Waits while the peer takes nothing."""
-        await self._writable.wait()
+        while not self._writable.is_set():  # another stream may have filled it again
+            await self._writable.wait()
 
     async def send_item(self, call: int, item: object, credit: Outgoing) -> None:
         """One value of a stream, when there is credit and room. Raises FrameError beyond the limit."""
@@ -103,6 +104,7 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Sends what is queued, then closes."""
+        self._problem = self._problem or "closed here"
         self._flush()
         if self.transport is not None:
             self.transport.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, inspect
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, event, inspect
 
 from foundation.database.engine import (
     SchemaError,
@@ -17,6 +17,7 @@ from foundation.database.engine import (
     shown_url,
     sqlite_url,
     version_table,
+    writing,
 )
 
 
@@ -141,3 +142,18 @@ def test_a_stamp_of_somebody_else_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="ae1027a6acf"):
         prepare_schema(engine, metadata(), "things", 1)
     engine.dispose()
+
+
+def test_a_writing_transaction_takes_the_lock_at_once(tmp_path: Path) -> None:
+    engine = open_engine(sqlite_url(tmp_path / "a.sqlite"))
+    said: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        said.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    for kind in (engine, writing(engine)):
+        with kind.connect() as connection, connection.begin():
+            pass
+    engine.dispose()
+    assert said == ["BEGIN DEFERRED", "BEGIN IMMEDIATE"]
