@@ -198,8 +198,12 @@ class Sending:
         return None if reply.positive else reply
 
     async def _skip(self, pending: int) -> None:
-        for _ in range(pending):
-            await self._queue.reply(self._timeouts.block)
+        """Replies that change nothing any more; when they do not come, the connection is not used again."""
+        try:
+            for _ in range(pending):
+                await self._queue.reply(self._timeouts.block)
+        except Broken:
+            self._queue.close()
 
     async def _send_data(self, *, asked: bool) -> tuple[Reply, ...]:
         if not asked:
