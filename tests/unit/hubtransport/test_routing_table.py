@@ -20,7 +20,13 @@ def organisation(**changes: object) -> Topology:
         "domains": ({"domain": "example.com"},),
         "sites": tuple(Site(name=name) for name in "ABCD"),
         "site_links": (SiteLink(sites=("A", "B"), cost=2), SiteLink(sites=("B", "C"), cost=3)),
-        "hubs": (hub("hub-a", "A"), hub("hub-b", "B"), hub("hub-c2", "C"), hub("hub-c1", "C"), hub("hub-d", "D")),
+        "hubs": (
+            hub("hub-a", "A"),
+            hub("hub-b", "B"),
+            hub("hub-c2", "C"),
+            hub("hub-c1", "C"),
+            hub("hub-d", "D"),
+        ),
         "stores": tuple(
             StoreServer(name=f"store-{site.lower()}", site=site, lmtp=ANY, rpc=ANY) for site in "ABCD"
         ),
