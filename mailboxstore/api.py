@@ -7,6 +7,7 @@ while a client is waited for; a mailbox appears at first use when the directory 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -202,8 +203,9 @@ class Store:
 
     async def watch(self, mailbox_id: str) -> AsyncIterator[Notice]:
         await self._mailbox(mailbox_id)
-        async for notice in self._notifications.watch(mailbox_id):
-            yield notice
+        async with aclosing(self._notifications.watch(mailbox_id)) as notices:
+            async for notice in notices:
+                yield notice
 
     # --- changes of messages ---
 

@@ -7,7 +7,7 @@ and holds up nobody; a notice is a nudge, so merging two of one folder loses not
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 
 from foundation.interfaces.mailbox_store import Notice, Refusal
 
@@ -42,7 +42,7 @@ class Notifications:
                 watcher.pending[notice.folder_id] = max(known, notice.highest_modseq)
                 watcher.wakened.set()
 
-    async def watch(self, mailbox_id: str) -> AsyncIterator[Notice]:
+    async def watch(self, mailbox_id: str) -> AsyncGenerator[Notice, None]:
         """Ends when the store stops. Refusal LIMIT."""
         watchers = self._watchers.setdefault(mailbox_id, {})
         if len(watchers) >= WATCHERS_PER_MAILBOX_MAX:

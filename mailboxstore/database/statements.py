@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, distinct, func, insert, literal_column, select, update
+from sqlalchemy import Select, bindparam, delete, func, insert, literal_column, select, update
 
 from mailboxstore.database.tables import (
     emails,
@@ -272,7 +272,7 @@ DELETE_TOMBSTONES_UP_TO = delete(tombstones).where(
 
 # --- threads ---
 
-FIND_THREADS = select(distinct(thread_links.c.thread_id), thread_links.c.message_id).where(
+FIND_THREADS = select(thread_links.c.thread_id, thread_links.c.message_id).where(
     thread_links.c.mailbox == bindparam("mailbox"),
     thread_links.c.subject == bindparam("subject"),
     thread_links.c.message_id.in_(bindparam("message_ids", expanding=True)),
