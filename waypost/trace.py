@@ -1,10 +1,10 @@
 """A message's way from the tracking events of all servers: one tree a message, ordered by cause and not by
 clocks.
 
-A *visit* is one stay of a message on one server: from the RECEIVE that brought it until the events that
-sent it on. Visits are joined by transfer keys: the key a RECEIVE came with is the key that a TRANSFER,
-SUBMIT or SEND left with. Within a server the database's sequence orders; clocks of different servers are
-compared only to say how far they are apart.
+A *visit* is one stay of a message on one server: from the RECEIVE or DELIVER that brought it until the
+events that sent it on. Visits are joined by transfer keys: the key it came with is the key that a
+TRANSFER, SUBMIT or SEND left with. Within a server the database's sequence orders; clocks of different
+servers are compared only to say how far they are apart.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from foundation.interfaces.tracking import TrackingEvent
 
+ARRIVING = ("RECEIVE", "DELIVER", "DUPLICATEDELIVER")
+"""Carry the key that the message came with, and name in `next_hop` where it came from."""
 _LEAVING = ("TRANSFER", "SUBMIT", "SEND", "DEFER")
 _ENDING = ("SEND", "SUBMIT", "DELIVER", "DUPLICATEDELIVER", "FAIL", "DROP", "WITHDRAW", "HAREDIRECT")
 
@@ -116,7 +118,7 @@ def _visits(events: Sequence[TrackingEvent]) -> list[Visit]:
         for event in own:
             visit = None if _opens(event, here) else _visit_of(event, here)
             if visit is None:
-                visit = Visit(server, event.transfer_key if event.event == "RECEIVE" else "")
+                visit = Visit(server, "" if event.event in _LEAVING else event.transfer_key)
                 here.append(visit)
             visit.events.append(event)
         visits += here
@@ -124,10 +126,12 @@ def _visits(events: Sequence[TrackingEvent]) -> list[Visit]:
 
 
 def _opens(event: TrackingEvent, here: Sequence[Visit]) -> bool:
-    """A RECEIVE begins a visit, except the repeat of a transfer that is known already."""
-    if event.event != "RECEIVE":
+    """What came in with a key that is not known yet begins a visit; a RECEIVE without a key always does."""
+    if event.event not in ARRIVING:
         return False
-    return not event.transfer_key or all(visit.key != event.transfer_key for visit in here)
+    if not event.transfer_key:
+        return event.event == "RECEIVE"
+    return all(event.transfer_key != visit.key for visit in here)
 
 
 def _visit_of(event: TrackingEvent, here: Sequence[Visit]) -> Visit | None:

@@ -10,7 +10,7 @@ import ssl
 
 import pytest
 
-from tests.harness.mail import User, compose
+from tests.harness.mail import User, compose, on_the_wire
 from tests.harness.organisation import Organisation
 from tests.harness.patience import patient
 from waypost.trace import every_visit
@@ -45,7 +45,7 @@ async def test_from_site_a_to_site_b_as_it_was_sent(
     sent = await alice.send(bob, message=message)
     arrived = await bob.wait_for(sent)
     header, _, body = arrived.partition(b"\r\n\r\n")
-    assert arrived.endswith(message.as_bytes(policy=message.policy.clone(linesep="\r\n")))
+    assert arrived.endswith(on_the_wire(message))
     assert header.startswith(b"Return-Path: <alice@example.test>")
     # Client Access, hub-a, hub-b, store-b or fewer: each that prepends says how it got it (RFC 3848).
     assert header.count(b"\r\nReceived: ") >= 3

@@ -40,6 +40,11 @@ def compose(sender: str, *to: str, subject: str = "Test", body: str = "Hello\n")
     return message
 
 
+def on_the_wire(message: EmailMessage) -> bytes:
+    """Its octets with CRLF; otherwise as the policy of the message has it."""
+    return message.as_bytes(policy=message.policy.clone(linesep="\r\n"))
+
+
 class User:
     """A user with a password, and the ports of the Client Access server they use."""
 
@@ -126,7 +131,7 @@ class User:
         rcpt_options: tuple[str, ...],
     ) -> dict[str, tuple[int, bytes]]:
         with self.smtp() as connection:
-            return connection.sendmail(sender, to, message.as_bytes(), mail_options, rcpt_options)
+            return connection.sendmail(sender, to, on_the_wire(message), mail_options, rcpt_options)
 
     def _wait_until(self, folder: str, look: Callable[[Box], list[T]], deadline: float) -> list[T]:
         last: object = "nothing there"

@@ -21,7 +21,7 @@ from foundation.directory.changes import DirectoryChanges
 from foundation.interfaces.control import Control, QueueEntry, ServerStatus
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.passwords import hash_password
-from tests.harness.mail import User
+from tests.harness.mail import User, on_the_wire
 from tests.harness.patience import patient, until
 from tests.harness.servers import InlineServers, ProcessServers
 from waypost.bootstrap import demo_users_file, prepare, read_users
@@ -116,7 +116,7 @@ class Organisation:
     ) -> dict[str, tuple[int, bytes]]:
         """Blocking: hands a message to a hub as a stranger would. Raises smtplib.SMTPException."""
         endpoint = self.endpoint(hub, "smtp")
-        content = message if isinstance(message, bytes) else message.as_bytes()
+        content = message if isinstance(message, bytes) else on_the_wire(message)
         with smtplib.SMTP(endpoint.host, endpoint.port, timeout=patient(30)) as connection:
             return connection.sendmail(sender, list(to), content, options)
 

@@ -13,7 +13,7 @@ from foundation.interfaces.tracking import TrackingEvent
 from waypost.cli.control import Servers
 from waypost.cli.options import ConfigOption, JsonOption, load_topology
 from waypost.cli.output import NOT_FOUND, PARTIAL, CommandFailed, console, duration, print_json, rfc3339
-from waypost.trace import Trace, TracedMessage, Visit, build_trace, further_ids
+from waypost.trace import ARRIVING, Trace, TracedMessage, Visit, build_trace, further_ids
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -185,7 +185,7 @@ def _line(event: TrackingEvent, after_ms: int) -> Any:
     if event.related:
         parts.append(f"({event.related})")
     if event.next_hop:
-        parts.append(("from " if event.event == "RECEIVE" else "→ ") + event.next_hop)
+        parts.append(("from " if event.event in ARRIVING else "→ ") + event.next_hop)
     parts += [part for part in (event.reply, event.reason) if part]
     return Text.assemble(
         (event.event, style), (f" +{duration(after_ms)} ", "dim"), " ".join(filter(None, parts))
