@@ -100,8 +100,12 @@ def serve(topology: Topology, server: Server, notification: Notification) -> int
     import uvloop
 
     configure_logging(server.name)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(topology, server, notification))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(topology, server, notification))
+    except Exception:
+        log.exception("ended by an error that nobody foresaw")
+        return 1
 
 
 async def _serve(topology: Topology, server: Server, notification: Notification) -> int:
@@ -143,9 +147,6 @@ async def _run(daemon: Daemon, stopping: asyncio.Event, notification: Notificati
         return 0
     except (OSError, CertificateError, SchemaError) as error:
         log.error("can't start: %s", error)
-        return 1
-    except Exception:
-        log.exception("can't start")
         return 1
     finally:
         told_to_stop.cancel()
