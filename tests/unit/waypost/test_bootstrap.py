@@ -1,0 +1,89 @@
+"""What `up` and `init` make, and that a crash between two steps is mended by the next run."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+import waypost.bootstrap
+from config.model import Topology
+from foundation.directory.changes import DirectoryChanges
+from foundation.passwords import verify_password
+from foundation.tls import OPERATOR, Identity
+from tests.harness.topologies import ready_topology
+from waypost.bootstrap import demo_users_file, prepare, prepare_certificates, read_users
+from waypost.world import real_world
+
+
+@pytest.fixture
+def topology(tmp_path: Path) -> Topology:
+    return ready_topology("two-sites", tmp_path / "data")
+
+
+def changes_of(topology: Topology) -> DirectoryChanges:
+    world = real_world()
+    return DirectoryChanges(topology.directory_database, world.clock, world.entropy)
+
+
+def test_everything_is_made_once(topology: Topology) -> None:
+    made = prepare(topology, real_world())
+    assert [user.address for user in made] == [user.address for user in topology.demo_users]
+    assert read_users(demo_users_file(topology)) == made
+    assert stat.S_IMODE(demo_users_file(topology).stat().st_mode) == 0o600
+    for server in topology.servers:
+        Identity(topology.certificates, server.name).internal_server()
+    Identity(topology.certificates, OPERATOR).internal_client()
+    assert prepare(topology, real_world()) == ()
+    assert read_users(demo_users_file(topology)) == made
+    assert prepare_certificates(topology, real_world()) == ()
+
+
+def test_a_removed_demo_user_does_not_come_back(topology: Topology) -> None:
+    prepare(topology, real_world())
+    directory = changes_of(topology)
+    directory.remove_user(topology.demo_users[0].address)
+    assert prepare(topology, real_world()) == ()
+    assert topology.demo_users[0].address not in [user.address for user in directory.users()]
+    directory.close()
+
+
+@pytest.mark.parametrize("crash_after", [0, 1, 3])
+def test_a_crash_while_users_are_made_loses_no_password(
+    topology: Topology, monkeypatch: pytest.MonkeyPatch, crash_after: int
+) -> None:
+    class Crash(Exception):
+        pass
+
+    left = [crash_after]
+    real = DirectoryChanges.add_user
+
+    def add_user(self: DirectoryChanges, *arguments: object, **named: object) -> object:
+        if not left[0]:
+            raise Crash
+        left[0] -= 1
+        return real(self, *arguments, **named)  # type: ignore[arg-type]
+
+    hashes: dict[str, str] = {}
+
+    def hash_password(password: str) -> str:
+        hashed = real_hash(password)
+        hashes[hashed] = password
+        return hashed
+
+    real_hash = waypost.bootstrap.hash_password
+    monkeypatch.setattr(waypost.bootstrap, "hash_password", hash_password)
+    with monkeypatch.context() as crashing:
+        crashing.setattr(DirectoryChanges, "add_user", add_user)
+        with pytest.raises(Crash):
+            prepare(topology, real_world())
+    assert not demo_users_file(topology).exists()
+    made = prepare(topology, real_world())
+    assert len(made) == len(topology.demo_users)
+    directory = changes_of(topology)
+    assert {user.address for user in directory.users()} == {user.address for user in made}
+    directory.close()
+    passwords = {user.password for user in made}
+    assert set(hashes.values()) == passwords
+    assert all(verify_password(hashed, password) for hashed, password in list(hashes.items())[:1])
