@@ -1,0 +1,264 @@
+"""Client Access as a daemon: submission and IMAP towards mail programs, the stores behind them.
+
+It keeps no mail. It starts no process, sets no signal and never exits: whoever made it ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import os
+import ssl
+from collections.abc import AsyncIterator
+from typing import Literal
+
+from clientaccess.authenticate import Authenticator
+from clientaccess.imap.connection import ImapOptions, ImapServer
+from clientaccess.locate import Locator
+from clientaccess.submission.session import Desk, SubmissionSession
+from config.model import AccessServer, Endpoint, Topology
+from foundation.database.engine import Upgrade
+from foundation.directory.lookup import DirectoryLookup
+from foundation.interfaces.control import Control, Listener, QueueEntry, ReloadOutcome, ServerStatus
+from foundation.interfaces.tracking import TrackingEvent
+from foundation.interfaces.world import World
+from foundation.rpc.server import RpcServer
+from foundation.smtp.server import SmtpServer
+from foundation.smtp.session import Peer, ServerOptions
+from foundation.tls import CertificateError, Identity
+
+STOP_SECONDS = 10.0
+
+
+class ClientAccess:
+    def __init__(
+        self,
+        topology: Topology,
+        name: str,
+        world: World,
+        identity: Identity,
+        *,
+        upgrade: Upgrade | None = None,
+    ) -> None:
+        """`upgrade` is for servers with a database. Raises KeyError when the topology has no such server."""
+        self._topology = topology
+        self._settings = _settings(topology, name)
+        self._world = world
+        self._identity = identity
+        self._hostname = f"{name}.{topology.default_domain}"
+        self._state: Literal["starting", "ready", "draining"] = "starting"
+        self._started_at_ms = 0
+        self.listeners: tuple[Listener, ...] = ()
+        self.failed = asyncio.Event()
+        """Never set: nothing is committed here that a failed disk could damage."""
+        self._directory: DirectoryLookup | None = None
+        self._authenticator: Authenticator | None = None
+        self._locator: Locator | None = None
+        self._submission: list[SmtpServer] = []
+        self._imap: ImapServer | None = None
+        self._rpc: RpcServer | None = None
+
+    @property
+    def name(self) -> str:
+        return self._settings.name
+
+    async def start(self) -> None:
+        """Returns when it listens. Raises OSError, CertificateError; `stop` then cleans up."""
+        self._started_at_ms = self._world.clock.now_ms()
+        topology = self._topology
+        folder = topology.server_folder(self.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        topology.control_socket(self.name).parent.mkdir(parents=True, exist_ok=True)
+        self._directory = DirectoryLookup(
+            topology.directory_database, folder / "directory.snapshot", self._world
+        )
+        await self._directory.start()
+        self._authenticator = Authenticator(self._directory, self._world)
+        self._locator = Locator(topology, self._identity)
+        context = self._identity.public_server()
+        if context is None:
+            file = topology.certificates / f"{self.name}.pem"
+            raise CertificateError(file, "is missing", "run `waypost init`, or mend the setting")
+        listeners = await self._listen_submission(
+            self._directory, self._authenticator, self._locator, context
+        )
+        listeners += await self._listen_imap(self._authenticator, self._locator, context)
+        listeners += await self._listen_control()
+        self.listeners = tuple(listeners)
+        self._state = "ready"
+
+    async def stop(self) -> None:
+        """Takes nothing new, ends what runs, then closes. Safe after a start that failed."""
+        self._state = "draining"
+        stopping = [server.stop(STOP_SECONDS) for server in self._submission]
+        if self._imap is not None:
+            stopping.append(self._imap.stop(STOP_SECONDS))
+        if self._rpc is not None:
+            stopping.append(self._rpc.stop(STOP_SECONDS))
+        await asyncio.gather(*stopping)
+        if self._locator is not None:
+            await self._locator.close()
+        if self._authenticator is not None:
+            self._authenticator.close()
+        if self._directory is not None:
+            await self._directory.stop()
+        self._submission, self._imap, self._rpc = [], None, None
+        self._locator, self._authenticator, self._directory = None, None, None
+
+    def status(self) -> ServerStatus:
+        details = {"submission_connections": sum(server.connections for server in self._submission)}
+        if self._imap is not None:
+            details["imap_connections"] = self._imap.connections
+        if self._rpc is not None:
+            details["rpc_connections"] = self._rpc.connections
+        return ServerStatus(
+            name=self.name,
+            role="access",
+            site=self._settings.site,
+            pid=os.getpid(),
+            state=self._state,
+            listeners=self.listeners,
+            started_at_ms=self._started_at_ms,
+            version=_version(),
+            details=details,
+        )
+
+    async def reload(self) -> ReloadOutcome:
+        """Renewed certificates are taken for new connections. Raises CertificateError."""
+        self._identity.reload()
+        return ReloadOutcome(applied=("certificates",))
+
+    # --- parts ---
+
+    async def _listen_submission(
+        self,
+        directory: DirectoryLookup,
+        authenticator: Authenticator,
+        locator: Locator,
+        context: ssl.SSLContext,
+    ) -> list[Listener]:
+        settings, limits = self._settings, self._settings.limits
+        desk = Desk(
+            server=self.name,
+            hostname=self._hostname,
+            default_domain=self._topology.default_domain,
+            directory=directory,
+            authentication=authenticator,
+            store_of=locator.store_of,
+            world=self._world,
+            header_bytes_max=limits.header_size_bytes,
+            hops_max=limits.hops,
+        )
+
+        def session(peer: Peer) -> SubmissionSession:
+            return SubmissionSession(desk, peer)
+
+        listeners: list[Listener] = []
+        choices: tuple[tuple[Literal["submission", "submissions"], Endpoint | None], ...] = (
+            ("submission", settings.submission),
+            ("submissions", settings.submissions),
+        )
+        for protocol, endpoint in choices:
+            if endpoint is None:
+                continue
+            implicit = protocol == "submissions"
+            server = SmtpServer(
+                ServerOptions(
+                    hostname=self._hostname,
+                    listener=protocol,
+                    starttls=None if implicit else context,
+                    implicit_tls=context if implicit else None,
+                    authentication=True,
+                    bare_newlines="normalise",
+                    message_size_bytes=limits.message_size_bytes,
+                    recipients=limits.recipients,
+                    protocol_errors=limits.protocol_errors,
+                    logon_failures=limits.logon_failures,
+                    idle_seconds=limits.connection_idle_seconds,
+                    connections=limits.connections,
+                    connections_per_source=limits.connections_per_source,
+                ),
+                session,
+                self._world.entropy,
+            )
+            self._submission.append(server)
+            port = await server.start(endpoint.host, endpoint.port)
+            listeners.append(Listener(protocol=protocol, host=endpoint.host, port=port))
+        return listeners
+
+    async def _listen_imap(
+        self, authenticator: Authenticator, locator: Locator, context: ssl.SSLContext
+    ) -> list[Listener]:
+        settings = self._settings
+        self._imap = ImapServer(
+            ImapOptions(hostname=self._hostname, tls=context, limits=settings.limits, version=_version()),
+            authenticator,
+            lambda credentials: locator.store_of(credentials.user),
+            self._world,
+        )
+        listeners = []
+        if settings.imap is not None:
+            port = await self._imap.start(settings.imap.host, settings.imap.port, False)
+            listeners.append(Listener(protocol="imap", host=settings.imap.host, port=port))
+        if settings.imaps is not None:
+            port = await self._imap.start(settings.imaps.host, settings.imaps.port, True)
+            listeners.append(Listener(protocol="imaps", host=settings.imaps.host, port=port))
+        return listeners
+
+    async def _listen_control(self) -> list[Listener]:
+        endpoint = self._settings.rpc
+        self._rpc = RpcServer(
+            {Control: _AccessControl(self)},
+            authorise=lambda peer, service, method: service == Control.__name__,
+            trace_id=self._world.entropy.identifier,
+            peer_name=self._identity.peer_name,
+        )
+        port = await self._rpc.serve_tls(endpoint.host, endpoint.port, self._identity.internal_server())
+        socket = self._topology.control_socket(self.name)
+        await self._rpc.serve_unix(socket)
+        return [
+            Listener(protocol="rpc", host=endpoint.host, port=port),
+            Listener(protocol="control", host=str(socket), port=0),
+        ]
+
+
+class _AccessControl:
+    """Implements foundation.interfaces.control.Control: no mail waits here, and no events are kept here."""
+
+    def __init__(self, daemon: ClientAccess) -> None:
+        self._daemon = daemon
+
+    async def status(self) -> ServerStatus:
+        return self._daemon.status()
+
+    async def trace(
+        self, message_id: str, network_message_ids: tuple[str, ...]
+    ) -> AsyncIterator[tuple[TrackingEvent, ...]]:
+        nothing: tuple[tuple[TrackingEvent, ...], ...] = ()
+        for events in nothing:
+            yield events
+
+    async def reload(self) -> ReloadOutcome:
+        return await self._daemon.reload()
+
+    async def queue(self) -> AsyncIterator[tuple[QueueEntry, ...]]:
+        nothing: tuple[tuple[QueueEntry, ...], ...] = ()
+        for entries in nothing:
+            yield entries
+
+    async def retry(self, next_hop: str, entry_ids: tuple[str, ...]) -> int:
+        return 0
+
+
+def _settings(topology: Topology, name: str) -> AccessServer:
+    for server in topology.access:
+        if server.name == name:
+            return server
+    raise KeyError(name)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("waypost")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
