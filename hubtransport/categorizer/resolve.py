@@ -39,13 +39,13 @@ async def resolve(candidate: Candidate, context: Context) -> Resolved:
     if accepted is None:
         return _external(candidate, "foreign-domain", f"{domain} is not a domain of this organisation")
     entry = await context.directory.find(address)
+    base, separator, _ = local.partition(SUBADDRESS_SEPARATOR)
+    if base and separator and (entry is None or entry.kind == "user"):
+        owner = await context.directory.find(f"{base}@{domain}")
+        if owner is not None and (entry is None or entry.recipient_id == owner.recipient_id):
+            return _subaddress(candidate, owner, f"{base}@{domain}")
     if entry is not None:
         return _found(candidate, entry, "address", "the directory has this address")
-    base, separator, _ = local.partition(SUBADDRESS_SEPARATOR)
-    if base and separator:
-        entry = await context.directory.find(f"{base}@{domain}")
-        if entry is not None:
-            return _subaddress(candidate, entry, f"{base}@{domain}")
     if address_key(local) == "postmaster":
         entry = await context.directory.postmaster()
         if entry is not None:

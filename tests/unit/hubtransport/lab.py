@@ -271,9 +271,7 @@ class Lab:
         self.topology = Topology.model_validate(settings | self._changes)
         self.names.exchangers["example.org"] = (MailExchanger(10, "mx.example.org"),)
         self.names.hosts["mx.example.org"] = (LOCALHOST,)
-        self.directory = DirectoryChanges(
-            self.topology.directory_database, self.clock, self.world.entropy
-        )
+        self.directory = DirectoryChanges(self.topology.directory_database, self.clock, self.world.entropy)
         self.directory.create_organisation(
             "Example", "example.test", [(domain.domain, domain.kind) for domain in self.topology.domains]
         )
