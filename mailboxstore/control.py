@@ -23,6 +23,7 @@ _SHOWN: dict[str, Literal["ready", "active", "retry"]] = {
     "retry": "retry",
     "active": "active",
     "unknown": "retry",
+    "repeat": "active",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
 
 from mailboxstore.database.tables import (
     delivered,
@@ -79,6 +79,8 @@ DELETE_OLD_SENT_COPIES = delete(sent_copies).where(sent_copies.c.at_ms < bindpar
 
 _u = outbox_units.c
 _waits = _u.state.in_(("ready", "retry"))
+_rests = _u.state.in_(("ready", "retry", "unknown"))
+_due = or_(_u.next_attempt_at_ms <= bindparam("now_ms"), _u.next_attempt_at_ms > bindparam("horizon_ms"))
 
 ADD_UNIT = insert(outbox_units)
 UNITS_OF_ENTRIES = (
@@ -98,19 +100,22 @@ DUE_UNITS = (
     .where(
         or_(_u.target == bindparam("target"), _u.target.in_(bindparam("away", expanding=True))),
         _waits,
-        or_(_u.next_attempt_at_ms <= bindparam("now_ms"), _u.next_attempt_at_ms > bindparam("horizon_ms")),
+        _due,
     )
     .order_by(_u.next_attempt_at_ms, _u.transfer_key)
     .limit(bindparam("limit"))
 )
 UNKNOWN_UNITS = (
     select(outbox_units)
-    .where(_u.target == bindparam("target"), _u.state == "unknown")
+    .where(_u.target == bindparam("target"), _u.state == "unknown", _due)
     .order_by(_u.transfer_key)
     .limit(bindparam("limit"))
 )
 NEXT_DUE = select(func.min(_u.next_attempt_at_ms)).where(
-    or_(_u.target == bindparam("target"), _u.target.in_(bindparam("away", expanding=True))), _waits
+    or_(
+        and_(_u.target == bindparam("target"), _rests),
+        and_(_u.target.in_(bindparam("away", expanding=True)), _waits),
+    )
 )
 CLAIM_UNIT = (
     update(outbox_units)
@@ -131,21 +136,25 @@ SET_UNIT_STATE = (
         next_attempt_at_ms=bindparam("next_attempt_at_ms"),
     )
 )
-INTERRUPTED_UNITS = update(outbox_units).where(_u.state == "active").values(state="unknown")
+INTERRUPTED_UNITS = (
+    update(outbox_units)
+    .where(_u.state.in_(("active", "repeat")))
+    .values(state="unknown", next_attempt_at_ms=0)
+)
 ORPHANED_TARGETS = (
     update(outbox_units)
-    .where(_waits, _u.target.not_in(bindparam("known", expanding=True)))
-    .values(target=bindparam("new_target"))
+    .where(_rests, _u.target.not_in(bindparam("known", expanding=True)))
+    .values(target=bindparam("new_target"), state="retry")
 )
 DELETE_UNIT = delete(outbox_units).where(_u.transfer_key == bindparam("transfer_key"))
 RETRY_UNITS = (
     update(outbox_units)
-    .where(_waits, or_(bindparam("any_hop"), _u.target == bindparam("of_target")))
+    .where(_rests, or_(bindparam("any_hop"), _u.target == bindparam("of_target")))
     .values(next_attempt_at_ms=bindparam("now_ms"))
 )
 RETRY_SOME_UNITS = (
     update(outbox_units)
-    .where(_waits, _u.transfer_key.in_(bindparam("keys", expanding=True)))
+    .where(_rests, _u.transfer_key.in_(bindparam("keys", expanding=True)))
     .values(next_attempt_at_ms=bindparam("now_ms"))
 )
 OVERDUE_UNITS = (

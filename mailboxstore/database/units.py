@@ -1,8 +1,8 @@
 """Transfer units of the Outbox as rows: one for each entry, with its hub, its key and how far it is.
 
-States: `ready` (not tried), `retry` (tried, nothing was taken), `active` (being handed over), `unknown` (a
-hub may have it: only the same hub under the same key is asked again). Only `ready` and `retry` can be
-withdrawn.
+States: `ready` (not tried), `retry` (tried, nothing was taken), `active` (being handed over), `unknown` (a hub
+may have it: only the same hub under the same key is asked again), `repeat` (being asked again). Only `ready` and
+`retry` can be withdrawn.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from foundation.mail.envelope import Recipient, Sender
 from mailboxstore.database import transfer_statements
 
 REPLY_LENGTH_MAX = 1000
+WAITING = ("ready", "retry")
+"""States in which no hub can have the unit."""
 
-State = Literal["ready", "retry", "active", "unknown"]
+State = Literal["ready", "retry", "active", "unknown", "repeat"]
+
+_CLAIMED: dict[State, State] = {"ready": "active", "retry": "active", "unknown": "repeat"}
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_sender = msgspec.msgpack.Decoder(Sender).decode
@@ -77,7 +81,7 @@ def withdraw_units(connection: Connection, folder: int, uids: Sequence[int]) -> 
     values = {"folder": folder, "first": min(uids), "last": max(uids)}
     rows = connection.execute(transfer_statements.UNITS_OF_ENTRIES, values)
     units = tuple(unit for unit in map(_unit, rows) if unit.uid in wanted)
-    if any(unit.state in ("active", "unknown") for unit in units):
+    if any(unit.state not in WAITING for unit in units):
         raise Refusal("INUSE", "The message is on its way and can't be withdrawn now", 450, "4.2.0")
     for unit in units:
         delete_unit(connection, unit.transfer_key)
@@ -90,15 +94,10 @@ def claim_due(
     """Makes up to `limit` units active: those whose outcome at this hub is unknown first, then those that
     are due here or at a hub that is away. A next attempt beyond `horizon_ms` is due: the clock went back.
     """
-    unknown = connection.execute(transfer_statements.UNKNOWN_UNITS, {"target": target, "limit": limit})
+    times = {"target": target, "now_ms": now_ms, "horizon_ms": horizon_ms}
+    unknown = connection.execute(transfer_statements.UNKNOWN_UNITS, {**times, "limit": limit})
     claimed = [_unit(row) for row in unknown]
-    values = {
-        "target": target,
-        "away": list(away),
-        "now_ms": now_ms,
-        "horizon_ms": horizon_ms,
-        "limit": limit - len(claimed),
-    }
+    values = {**times, "away": list(away), "limit": limit - len(claimed)}
     if values["limit"]:
         claimed += [_unit(row) for row in connection.execute(transfer_statements.DUE_UNITS, values)]
     if claimed:
@@ -107,7 +106,7 @@ def claim_due(
             [
                 {
                     "of_key": unit.transfer_key,
-                    "state": "unknown" if unit.state == "unknown" else "active",
+                    "state": _CLAIMED[unit.state],
                     "target": target,
                     "last_attempt_at_ms": now_ms,
                 }
@@ -117,7 +116,7 @@ def claim_due(
     return tuple(
         msgspec.structs.replace(
             unit,
-            state="unknown" if unit.state == "unknown" else "active",
+            state=_CLAIMED[unit.state],
             target=target,
             attempts=unit.attempts + 1,
             last_attempt_at_ms=now_ms,
@@ -141,8 +140,8 @@ def set_state(
 
 
 def recover(connection: Connection, hubs: Sequence[str]) -> None:
-    """After a start: what was being handed over may have arrived; what waits for a hub that is no longer
-    there goes to another one.
+    """After a start: what was being handed over may have arrived; what is for a hub that the settings no
+    longer have goes to another one: taking it out of the settings gave its units free.
     """
     connection.execute(transfer_statements.INTERRUPTED_UNITS)
     if hubs:

@@ -151,7 +151,7 @@ class OutboxAgent:
 
         def unit_of_work(connection: Connection) -> None:
             for unit in handed:
-                state: State = "unknown" if unit.state == "unknown" else "retry"
+                state: State = "unknown" if unit.state == "repeat" else "retry"
                 units.set_state(connection, unit.transfer_key, state, reply or unit.last_reply, now_ms)
 
         if handed:

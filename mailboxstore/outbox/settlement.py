@@ -24,6 +24,8 @@ from mailboxstore.database.mailboxes import (
 )
 from mailboxstore.database.messages import Placement, messages_in, place_message, remove_messages
 from mailboxstore.database.units import (
+    WAITING,
+    State,
     Unit,
     add_unit,
     delete_unit,
@@ -92,7 +94,7 @@ def settle(connection: Connection, database: MailboxDatabase, attempt: Attempt) 
     """
     unit, outcome = attempt.unit, attempt.outcome
     current = find_unit(connection, unit.transfer_key)
-    if current is None or (not attempt.hub and current.state not in ("ready", "retry")):
+    if current is None or (not attempt.hub and current.state not in WAITING):
         return Settled()
     work = _Work(connection, database, unit, attempt.now_ms)
     if outcome.taken:
@@ -120,7 +122,9 @@ def settle(connection: Connection, database: MailboxDatabase, attempt: Attempt) 
 def _rows(work: _Work, attempt: Attempt) -> Settled:
     connection, unit, outcome = work.connection, work.unit, attempt.outcome
     if outcome.deferred and not outcome.taken and not outcome.failed:
-        set_state(connection, unit.transfer_key, "retry", outcome.reply, attempt.next_attempt_ms)
+        # A hub that may have it since an earlier attempt, and defers now, may still have it.
+        state: State = "unknown" if unit.state == "repeat" else "retry"
+        set_state(connection, unit.transfer_key, state, outcome.reply, attempt.next_attempt_ms)
         return Settled(waits=True)
     delete_unit(connection, unit.transfer_key)
     if outcome.deferred:

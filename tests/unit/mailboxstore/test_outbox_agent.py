@@ -1,0 +1,311 @@
+"""The Outbox agent against hubs that take, refuse, defer, vanish and come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from foundation.interfaces.mailbox_store import SEEN
+from foundation.mail.envelope import Recipient, Sender
+from foundation.smtp.reply import Reply
+from mailboxstore.control import StoreControl
+from mailboxstore.database.units import Unit, units_page
+from mailboxstore.outbox.agent import OutboxAgent
+from mailboxstore.outbox.reports import Reports
+from mailboxstore.outbox.retry import Backoff
+from mailboxstore.outbox.submission import OutboxSubmission
+from tests.unit.mailboxstore.bench import ALICE, PLAIN, Bench
+from tests.unit.mailboxstore.hub import TestHub, connect_in_clear
+
+ME = ALICE.mailbox_id
+TWO = (Recipient(address="bob@example.org"), Recipient(address="dora@example.net"))
+
+
+class Office:
+    """A bench whose submissions go to an agent with hubs."""
+
+    def __init__(self, bench: Bench, hubs: list[TestHub]) -> None:
+        self.bench = bench
+        self.hubs = hubs
+        self.agent = self._agent()
+        self._use(self.agent)
+
+    def _agent(self) -> OutboxAgent:
+        bench = self.bench
+        return OutboxAgent(
+            bench.database,
+            [hub.address for hub in self.hubs],
+            connect_in_clear,
+            Reports(bench.database, "example.org"),
+            bench.notifications.publish,
+            bench.world,
+            backoff=Backoff(0.01, 0.02, lambda low, high: 1.0),
+            delay_notice_ms=4 * 3600 * 1000,
+        )
+
+    def _use(self, agent: OutboxAgent) -> None:
+        bench = self.bench
+        bench.store._submission = OutboxSubmission(
+            bench.database, agent, bench.notifications.publish, 48 * 3600 * 1000
+        )
+
+    async def restart(self) -> None:
+        await self.agent.stop()
+        self.agent = self._agent()
+        self._use(self.agent)
+        await self.agent.start()
+
+    async def units(self) -> tuple[Unit, ...]:
+        return await self.bench.database.readers.run(lambda c: units_page(c, "", 100))
+
+    async def until(self, folder: str, count: int) -> None:
+        """Waits, by the mailbox's notices, until a folder has so many messages."""
+        watch = self.bench.store.watch(ME)
+        async with asyncio.timeout(10):
+            async for _ in watch:
+                if (await self.bench.store.folder(ME, folder)).messages == count:
+                    break
+        await watch.aclose()
+
+
+@pytest.fixture
+async def office(bench: Bench) -> AsyncIterator[Office]:
+    hub = TestHub("hub-a")
+    await hub.start()
+    made = Office(bench, [hub])
+    await made.agent.start()
+    # The bench's clock stands still: time passes for back-offs.
+    ticking = asyncio.create_task(_tick(bench))
+    yield made
+    ticking.cancel()
+    await made.agent.stop()
+    for each in made.hubs:
+        await each.stop()
+
+
+async def _tick(bench: Bench) -> None:
+    while True:
+        await asyncio.sleep(0.005)
+        bench.clock.at_ms += 5
+
+
+async def test_hub_takes_it_and_the_entry_goes(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    await bench.submit()
+    taken = await hub.message()
+    await office.until("Outbox", 0)
+    assert taken.content.startswith(b"Received: from laptop") and taken.content.endswith(PLAIN)
+    assert taken.transfer.prefix_bytes == len(taken.content) - len(PLAIN)
+    assert taken.transfer.network_message_id == "network-key-1"
+    assert await office.units() == ()
+    changes = await bench.store.changes(ME, await bench.folder_id("Outbox"), 0)
+    assert changes.expunged == (1,)
+    [event] = await bench.events("SUBMIT")
+    assert event.transfer_key == taken.transfer.transfer_key
+    assert (event.next_hop, event.reply) == ("hub-a", "250 2.0.0 Queued")
+    assert len(await bench.records("Sent")) == 1
+
+
+async def test_many_messages_share_kept_connections(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    await asyncio.gather(*(bench.submit(key=f"key-{number}") for number in range(100)))
+    await hub.message(100)
+    await office.until("Outbox", 0)
+    assert hub.connections_made <= 20
+    assert len({taken.transfer.transfer_key for taken in hub.taken}) == 100
+    assert office.agent.in_hand == 0
+
+
+async def test_refusal_of_all_becomes_a_report(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    hub.final_reply = Reply.of(550, "5.7.1", "Not this one")
+    await bench.submit(sender=Sender(address=ALICE.address, envid="e1"))
+    await office.until("Outbox", 0)
+    [report] = await bench.records("INBOX")
+    assert report.content is not None and not report.flags & SEEN
+    assert report.content.startswith(b"Return-Path: <>\r\n")
+    assert b"550 5.7.1 Not this one" in report.content and b"Action: failed" in report.content
+    assert b"Original-Envelope-Id: e1" in report.content and b"At noon?" not in report.content
+    assert [event.event for event in await bench.events()] == ["RECEIVE", "FAIL", "DSN"]
+    dsn = (await bench.events("DSN"))[0]
+    assert dsn.related == "network-key-1" and dsn.recipients == (ALICE.address,)
+
+
+async def test_refusal_of_one_recipient(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    hub.recipient_replies["dora@example.net"] = Reply.of(550, "5.1.1", "Unknown")
+    await bench.submit(recipients=TWO, sender=Sender(address=ALICE.address, ret="FULL"))
+    await office.until("Outbox", 0)
+    taken = await hub.message()
+    assert [recipient.address for recipient in taken.recipients] == ["bob@example.org"]
+    [report] = await bench.records("INBOX")
+    assert report.content is not None
+    assert b"dora@example.net" in report.content and b"At noon?" in report.content
+    assert {event.event: event.recipients for event in await bench.events("SUBMIT", "FAIL")} == {
+        "SUBMIT": ("bob@example.org",),
+        "FAIL": ("dora@example.net",),
+    }
+
+
+async def test_nobody_is_told_who_asked_for_nothing(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    hub.sender_reply = Reply.of(550, "5.7.1", "No")
+    await bench.submit(recipients=(Recipient(address="bob@example.org", notify="NEVER"),))
+    await office.until("Outbox", 0)
+    assert await bench.records("INBOX") == []
+    assert len(await bench.events("FAIL")) == 1
+
+
+async def test_deferred_recipient_leaves_to_a_unit_of_its_own(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    hub.recipient_replies["dora@example.net"] = Reply.of(451, "4.3.0", "Later")
+    await bench.submit(recipients=TWO)
+    first = await hub.message()
+    hub.recipient_replies.clear()
+    second = await hub.message(2)
+    await office.until("Outbox", 0)
+    assert [recipient.address for recipient in second.recipients] == ["dora@example.net"]
+    assert first.transfer.transfer_key != second.transfer.transfer_key
+    assert first.transfer.network_message_id == second.transfer.network_message_id
+    events = await bench.events()
+    assert {"DEFER", "TRANSFER"} <= {event.event for event in events}
+
+
+async def test_deferred_message_is_tried_again_under_its_key(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    hub.final_reply = Reply.of(452, "4.3.1", "Full")
+    await bench.submit()
+    await hub.attempted(2)
+    hub.final_reply = None
+    taken = await hub.message()
+    await office.until("Outbox", 0)
+    [event] = await bench.events("SUBMIT")
+    assert event.transfer_key == taken.transfer.transfer_key
+    assert {one.transfer_key for one in await bench.events("DEFER")} == {event.transfer_key}
+
+
+async def test_unknown_outcome_is_asked_of_the_same_hub_under_the_same_key(bench: Bench) -> None:
+    hubs = [TestHub("hub-a"), TestHub("hub-b")]
+    for hub in hubs:
+        await hub.start()
+    office = Office(bench, hubs)
+    await office.agent.start()
+    ticking = asyncio.create_task(_tick(bench))
+    hubs[0].vanish = hubs[1].vanish = True
+    await bench.submit()
+    await office.until("Outbox", 0)
+    ticking.cancel()
+    used = [hub for hub in hubs if hub.attempts]
+    assert len(used) == 1 and used[0].attempts == 2
+    assert len(used[0].taken) == 1
+    await office.agent.stop()
+    for hub in hubs:
+        await hub.stop()
+
+
+async def test_hub_away_and_back(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    await hub.stop()
+    for number in range(5):
+        await bench.submit(key=f"key-{number}")
+    control = StoreControl(bench.database, office.agent, lambda: None, lambda: None)  # type: ignore
+    async with asyncio.timeout(10):
+        while not office.agent.next_probe_ms("hub-a"):
+            await asyncio.sleep(0.01)
+    entries = [entry async for batch in control.queue() for entry in batch]
+    assert {(entry.queue, entry.next_hop) for entry in entries} == {("outbox", "hub-a")}
+    assert len(entries) == 5 and all(entry.next_attempt_at_ms for entry in entries if entry.state == "retry")
+    await hub.start()
+    await hub.message(5)
+    await office.until("Outbox", 0)
+    assert sorted(taken.transfer.network_message_id for taken in hub.taken) == [
+        f"network-key-{number}" for number in range(5)
+    ]
+    assert [event.event for event in await bench.events("FAIL", "DSN")] == []
+
+
+async def test_another_hub_takes_over(bench: Bench) -> None:
+    away, there = TestHub("hub-a"), TestHub("hub-b")
+    for hub in (away, there):
+        await hub.start()
+    await away.stop()
+    office = Office(bench, [away, there])
+    await office.agent.start()
+    ticking = asyncio.create_task(_tick(bench))
+    for number in range(6):
+        await bench.submit(key=f"key-{number}")
+    await there.message(6)
+    await office.until("Outbox", 0)
+    assert {event.next_hop for event in await bench.events("SUBMIT")} == {"hub-b"}
+    ticking.cancel()
+    await office.agent.stop()
+    await there.stop()
+
+
+async def test_entry_in_transfer_is_in_use_and_survives_a_restart(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    hub.hold = asyncio.Event()
+    await bench.submit()
+    await hub.attempted(1)
+    [unit] = await office.units()
+    assert unit.state == "active"
+    folder_id = await bench.folder_id("Outbox")
+    with pytest.raises(Exception, match="on its way"):
+        await bench.store.expunge(ME, folder_id, None, deleted_only=False)
+    hub.hold.set()
+    await office.until("Outbox", 0)
+
+
+async def test_start_asks_for_what_was_interrupted(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    bench.store._submission = OutboxSubmission(
+        bench.database, bench.turns, bench.notifications.publish, 48 * 3600 * 1000
+    )
+    bench.turns.state = "active"
+    await bench.submit()
+    await office.restart()
+    taken = await hub.message()
+    await office.until("Outbox", 0)
+    assert taken.transfer.transfer_key == bench.turns.units[0].transfer_key
+
+
+async def test_too_old_is_given_up_and_late_is_told_once(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    await hub.stop()
+    await bench.submit()
+    bench.clock.advance(5 * 3600)
+    await _until_waiting(office)
+    await office.agent.sweep()
+    await office.agent.sweep()
+    [late] = await bench.records("INBOX")
+    assert late.content is not None and b"Action: delayed" in late.content
+    assert len(await office.units()) == 1
+    bench.clock.advance(48 * 3600)
+    async with asyncio.timeout(10):
+        while await office.units():
+            await office.agent.sweep()
+    failed = (await bench.records("INBOX"))[-1]
+    assert failed.content is not None and b"Action: failed" in failed.content and b"4.4.7" in failed.content
+    assert await bench.records("Outbox") == []
+
+
+async def _until_waiting(office: Office) -> None:
+    async with asyncio.timeout(10):
+        while any(unit.state not in ("ready", "retry") for unit in await office.units()):
+            await asyncio.sleep(0.01)
+
+
+async def test_retry_probes_at_once(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    office.agent._backoff = Backoff(3600, 3600, lambda low, high: 1.0)
+    for lane in office.agent._lanes.values():
+        lane._backoff = office.agent._backoff
+    await hub.stop()
+    await bench.submit()
+    await _until_waiting(office)
+    await hub.start()
+    assert await office.agent.retry("hub-a", ()) == 1
+    await hub.message()
+    await office.until("Outbox", 0)
