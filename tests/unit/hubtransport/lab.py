@@ -103,7 +103,7 @@ class StubServer:
         """So many times the content is taken and the connection cut before the answer."""
         self.keys: dict[str, dict[str, Reply]] = {}
         self.repeats = 0
-        self.peers: list[Peer] = []
+        self.sessions: list[StubSession] = []
         self._server: SmtpServer | None = None
         self._port = 0
         self._options: dict[str, Any] = {}
@@ -138,7 +138,7 @@ class StubSession:
     def __init__(self, server: StubServer, peer: Peer) -> None:
         self.facts = SessionFacts()
         self._server = server
-        server.peers.append(peer)
+        server.sessions.append(self)
         self.reset()
 
     def reset(self) -> None:
@@ -207,6 +207,47 @@ class StubSession:
         return tuple(finals) if lmtp else finals[0]
 
 
+class PlainHost:
+    """A host outside that can only what it is told to announce, and takes everything."""
+
+    def __init__(self, keywords: Sequence[str]) -> None:
+        self._keywords = keywords
+        self.lines: list[str] = []
+        """MAIL and RCPT as they came."""
+        self.messages = 0
+        self.server: asyncio.Server | None = None
+
+    async def start(self) -> int:
+        self.server = await asyncio.start_server(self._serve, LOCALHOST, 0)
+        return int(self.server.sockets[0].getsockname()[1])
+
+    async def wait(self) -> None:
+        async def look() -> bool:
+            return self.messages > 0
+
+        await until(look, "a message at the plain host")
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 plain.example.net\r\n")
+        while line := await reader.readline():
+            text = line.decode().strip()
+            if text.startswith(("MAIL", "RCPT")):
+                self.lines.append(text)
+            if text.startswith("EHLO"):
+                names = ["plain.example.net", *self._keywords]
+                replies = [f"250{'-' if name != names[-1] else ' '}{name}" for name in names]
+                writer.write("\r\n".join((*replies, "")).encode())
+            elif text == "DATA":
+                writer.write(b"354 go on\r\n")
+                while (await reader.readline()) not in (b".\r\n", b""):
+                    pass
+                self.messages += 1
+                writer.write(b"250 taken\r\n")
+            else:
+                writer.write(b"250 ok\r\n")
+        writer.close()
+
+
 class Lab:
     """Sites A and B, a hub and a store each; stores are stubs, and a host outside is one."""
 
@@ -226,6 +267,7 @@ class Lab:
         self.hubs: dict[str, HubTransport] = {}
         self._changes = topology
         self._connections: list[SmtpConnection] = []
+        self._plain: list[PlainHost] = []
 
     async def __aenter__(self) -> Lab:
         ports = _free_ports(16)
@@ -239,7 +281,7 @@ class Lab:
             await store.start(
                 protocol="lmtp", private=True, implicit_tls=Identity(certificates, name).internal_server()
             )
-        outside_port = await self.outside.start(protocol="smtp")
+        self.outside_port = outside_port = await self.outside.start(protocol="smtp")
         settings: dict[str, Any] = {
             "organisation": "Example",
             "data": self.folder,
@@ -289,6 +331,9 @@ class Lab:
             connection.abort()
         for hub in list(self.hubs.values()):
             await hub.stop()
+        for host in self._plain:
+            if host.server is not None:
+                host.server.close()
         for stub in (*self.stores.values(), self.outside):
             await stub.stop()
         self.directory.close()
@@ -302,6 +347,16 @@ class Lab:
             rpc=Endpoint(host=LOCALHOST, port=ports.pop()),
             retry=QUICK,
         )
+
+    async def plain_host(self, *keywords: str) -> PlainHost:
+        """Takes the place of the host outside."""
+        host = PlainHost(keywords)
+        port = await host.start()
+        self._plain.append(host)
+        (connector,) = self.topology.send_connectors
+        changed = connector.model_copy(update={"port": port})
+        self.topology = self.topology.model_copy(update={"send_connectors": (changed,)})
+        return host
 
     def settings(self, hub: str) -> HubServer:
         return next(each for each in self.topology.hubs if each.name == hub)
