@@ -112,7 +112,7 @@ async def test_mbsync_fetches_the_mailbox_and_takes_changes_back(
     maildir.mkdir()
     settings = tmp_path / "mbsyncrc"
     settings.write_text(
-        f"IMAPAccount waypost\nHost {endpoint.host}\nPort {endpoint.port}\nUser {bob.address}\n"
+        f"IMAPAccount waypost\nHost localhost\nPort {endpoint.port}\nUser {bob.address}\n"
         f'Pass "{bob.password}"\nSSLType IMAPS\nCertificateFile {organisation.ca_file}\n\n'
         "IMAPStore far\nAccount waypost\n\n"
         f"MaildirStore near\nPath {maildir}/\nInbox {maildir}/INBOX\nSubFolders Verbatim\n\n"

@@ -157,6 +157,7 @@ class Box:
         status, answer = connection.select(folder)
         if status != "OK":
             raise imaplib.IMAP4.error(f"SELECT {folder}: {answer!r}")
+        connection.response("EXISTS")
 
     def find(self, message_id: str) -> list[bytes]:
         """Messages with this Message-ID."""
@@ -178,19 +179,28 @@ class Box:
         """Returns when the server tells of a change, or after so long (RFC 2177; imaplib has it from 3.14
         on)."""
         connection = self.connection
+        if connection.response("EXISTS")[1] != [None]:  # told with the answer to an earlier command
+            return
         connection.send(b"IDLE1 IDLE\r\n")
-        if not (answer := connection.readline()).startswith(b"+"):
-            raise imaplib.IMAP4.abort(f"IDLE: {answer!r}")
+        told = False
+        while not self._line().startswith(b"+"):
+            told = True
         connection.sock.settimeout(max(seconds, 0.01))
         try:
-            connection.readline()
+            while not told:
+                told = bool(self._line())
         except TimeoutError:
             return
         connection.sock.settimeout(patient(30))
         connection.send(b"DONE\r\n")
-        while not (line := connection.readline()).startswith(b"IDLE1 "):
-            if not line:
-                raise imaplib.IMAP4.abort("the connection was closed in IDLE")
+        while not self._line().startswith(b"IDLE1 "):
+            pass
+
+    def _line(self) -> bytes:
+        line: bytes = self.connection.readline()
+        if not line:
+            raise imaplib.IMAP4.abort("the connection was closed in IDLE")
+        return line
 
     def _search(self, *criteria: str) -> list[bytes]:
         status, answer = self.connection.search(None, *criteria)
