@@ -325,7 +325,7 @@ async def test_a_server_that_never_says_hello(serving: Serving, monkeypatch: pyt
 
 
 async def test_idle_connections_stay(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("foundation.rpc.connection.KEEP_ALIVE_SECONDS", 0.01)
+    monkeypatch.setattr("foundation.rpc.connection.KEEP_ALIVE_SECONDS", 0.1)
     client = rig.client()
     connection = await client.connection()
     pongs = 0
