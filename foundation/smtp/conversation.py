@@ -97,8 +97,8 @@ class Conversation:
             self._refuse(TOO_LONG, verb)
         except MailError as error:
             self._refuse(error, verb)
-        except (Gone, ConnectionError):
-            raise Gone from None
+        except Gone:
+            raise
         except Exception as error:
             self._channel.say(self._transaction.surprise(error))
 

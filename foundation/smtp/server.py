@@ -111,6 +111,9 @@ class _Connection(SMTP):
                 "a session broke", extra={"peer": self.peer.address, "listener": self.peer.listener}
             )
             self._channel.abort()
+        except BaseException:
+            self._channel.abort()
+            raise
         else:
             self._channel.hang_up()
 
