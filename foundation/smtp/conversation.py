@@ -124,9 +124,13 @@ class Conversation:
         helo = words[0].decode("ascii")
         self._transaction.reset()  # RFC 5321 4.1.4
         self._transaction.facts(helo=helo, extended=extended)
-        await self._handler.greet(helo, extended)
+        self._announced = frozenset()
+        try:
+            await self._handler.greet(helo, extended)
+        except BaseException:
+            self._transaction.facts(helo="", extended=False)  # whoever is refused has not greeted
+            raise
         if not extended:
-            self._announced = frozenset()
             self._channel.say(f"250 {self._options.hostname}\r\n".encode())
             return
         keywords = self._keywords()

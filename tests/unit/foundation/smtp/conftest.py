@@ -57,7 +57,7 @@ class Mailroom:
     peers: list[Peer] = field(default_factory=list)
     passwords: dict[str, str] = field(default_factory=lambda: {"alice": "secret"})
     refuse: dict[str, MailError | Reply | Exception] = field(default_factory=dict)
-    """By `MAIL`, by a recipient's address, or `DATA`."""
+    """By `EHLO`, `MAIL`, by a recipient's address, or `DATA`."""
     answer: Callable[[Received], Reply | tuple[Reply, ...]] = lambda _: Reply.of(250, "2.6.0", "Queued")
     gate: asyncio.Event | None = None
     """Held back before message() returns."""
@@ -83,6 +83,7 @@ class Clerk:
         return answer
 
     async def greet(self, helo: str, extended: bool) -> None:
+        self._answer("EHLO")
         self._room.events.append(f"greet {helo} {extended}")
 
     async def authenticate(self, login: str, password: str) -> None:

@@ -149,6 +149,18 @@ async def test_a_client_that_half_closes_is_answered(serve: Serve, connect: Conn
     assert len(room.received) == 1
 
 
+async def test_whoever_is_refused_at_the_greeting_can_not_go_on(
+    serve: Serve, connect: Connect, room: Mailroom
+) -> None:
+    talk = await connect(await serve())
+    await talk.say("EHLO client.example")
+    room.refuse["EHLO"] = MailError(550, "5.7.1", "Not you")
+    assert await talk.say("EHLO client.example") == "550 5.7.1 Not you"
+    assert (await talk.say("MAIL FROM:<>")).startswith("503 5.5.1 EHLO")
+    del room.refuse["EHLO"]
+    assert await talk.say("EHLO client.example") == ehlo()
+
+
 async def test_many_recipients_are_bounded(serve: Serve, connect: Connect, room: Mailroom) -> None:
     talk = await connect(await serve(recipients=2))
     await talk.begin("a@b.example", "c@d.example")
