@@ -1,6 +1,7 @@
 """The client against the project's server: every way the content can go, TLS, LMTP."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -276,8 +277,6 @@ async def test_a_certificate_that_is_not_trusted(
     serve: Serve, room: Mailroom, certificates: Certificates
 ) -> None:
     port = await serve(starttls=certificates.server)
-    import ssl
-
     with pytest.raises(ConnectionFailed) as caught:
         await opened(port, starttls=ssl.create_default_context())
     assert caught.value.phase == "tls"
