@@ -45,19 +45,29 @@ def check(topology: Topology) -> list[Problem]:
 def _organisation(topology: Topology) -> Iterator[Problem]:
     if not topology.organisation.strip():
         yield Problem("organisation.name", "is empty", "give the organisation a name")
-    url = topology.directory_url
-    if url and not re.match(r"(sqlite|postgresql(\+psycopg)?)://", url):
-        yield Problem(
-            "organisation.directory_url",
-            "is no database URL that Waypost knows",
-            "write it like sqlite:///data/directory/directory.db or postgresql://user@host/name",
-        )
+    yield from _database("organisation.directory", topology.directory_url, topology.directory_password_file)
     accepted = [domain_key(domain.domain) for domain in topology.domains]
     if domain_key(topology.default_domain) not in accepted:
         yield Problem(
             "organisation.default_domain",
             f'"{topology.default_domain}" is not an accepted domain',
             f"accepted domains are {quoted(accepted)}",
+        )
+
+
+def _database(place: str, url: str, password_file: str) -> Iterator[Problem]:
+    """`place`: what both settings begin with."""
+    if url and not re.match(r"(sqlite|postgresql(\+psycopg)?)://", url):
+        yield Problem(
+            f"{place}_url",
+            "is no database URL that Waypost knows",
+            "write it like sqlite:///data/directory/directory.db or postgresql://user@host/name",
+        )
+    if password_file and not url.startswith("postgresql"):
+        yield Problem(
+            f"{place}_password_file",
+            f"there is no database to log on to: {place.rpartition('.')[2]}_url is none of PostgreSQL",
+            "remove it, or give the URL",
         )
 
 
@@ -134,19 +144,21 @@ def _servers(topology: Topology) -> Iterator[Problem]:
                 f"{place}.site", f'unknown site "{server.site}"', unknown(server.site, known, "sites")
             )
         yield from _limits(f"{place}.limits", server.limits)
+        if isinstance(server, AccessServer):
+            yield from _access(place, server)
+            continue
+        yield from _database(f"{place}.database", server.database_url, server.database_password_file)
+        if server.database_url and server.database_url in urls:
+            yield Problem(
+                f"{place}.database_url",
+                f"is the database of {urls[server.database_url]}, too",
+                "give each hub and store a database of its own",
+            )
+        urls.setdefault(server.database_url, server.name)
         if isinstance(server, HubServer):
             yield from _retry(f"{place}.retry", server.retry)
-        elif isinstance(server, StoreServer):
-            yield from _store(place, server)
-            if server.database_url and server.database_url in urls:
-                yield Problem(
-                    f"{place}.database_url",
-                    f"is the database of {urls[server.database_url]}, too",
-                    "give each store a database of its own",
-                )
-            urls.setdefault(server.database_url, server.name)
         else:
-            yield from _access(place, server)
+            yield from _store(place, server)
 
 
 def _store(place: str, store: StoreServer) -> Iterator[Problem]:
@@ -253,9 +265,39 @@ def _send_connector(place: str, connector: SendConnector, hubs: Sequence[str]) -
             yield Problem(
                 f"{place}.smart_hosts", f"nothing can be reached at {host}", "give its host and port"
             )
+    yield from _connector_security(place, connector)
     for name in connector.source_hubs:
         if name not in hubs:
             yield Problem(f"{place}.source_hubs", f'unknown hub "{name}"', unknown(name, hubs, "hubs"))
+
+
+def _connector_security(place: str, connector: SendConnector) -> Iterator[Problem]:
+    verified, smart = connector.tls == "verified", bool(connector.smart_hosts)
+    if verified and not smart:
+        yield Problem(
+            f"{place}.tls",
+            'is "verified", but by MX a host\'s name is not known beforehand',
+            'take "required", or name smart_hosts',
+        )
+    if connector.implicit_tls and not smart:
+        yield Problem(f"{place}.implicit_tls", "is for smart hosts", "remove it, or name smart_hosts")
+    if connector.implicit_tls and connector.tls in ("none", "opportunistic"):
+        yield Problem(
+            f"{place}.implicit_tls",
+            f'there is no way around TLS with it, but tls is "{connector.tls}"',
+            'take tls = "required" or "verified"',
+        )
+    if connector.ca_file and not verified:
+        yield Problem(f"{place}.ca_file", "nothing is verified", 'take tls = "verified", or remove it')
+    if bool(connector.username) != bool(connector.password_file):
+        missing = "password_file" if connector.username else "username"
+        yield Problem(f"{place}.{missing}", "is missing", "username and password_file come together")
+    elif connector.username and not verified:
+        yield Problem(
+            f"{place}.username",
+            f'a password is for a host whose certificate was verified, but tls is "{connector.tls}"',
+            'take tls = "verified", with ca_file if the certificate is of a CA of your own',
+        )
 
 
 def _demo_users(topology: Topology) -> Iterator[Problem]:

@@ -1,14 +1,18 @@
 """A topology as typed, frozen settings: the organisation, its sites and links, its servers, its routes.
 
-Units are in the names. Defaults are Exchange's where Exchange has the setting (help text names it).
+Units are in the names. Defaults are Exchange's where Exchange has the setting. What stands below a setting is
+its help text in the schema and in docs/configuration.md, with Exchange's name for it at the end. How a change
+of it takes effect is in its type: by a reload, unless said otherwise.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -26,6 +30,26 @@ def valid_host(host: str) -> bool:
     except ValueError:
         return bool(_HOST_NAME.fullmatch(host)) and not host.replace(".", "").isdecimal()
     return "%" not in host
+
+
+@dataclass(frozen=True)
+class TakesEffect:
+    """When a changed setting counts."""
+
+    when: Literal["restart", "first start"]
+
+
+T = TypeVar("T")
+
+AtRestart = Annotated[T, TakesEffect("restart")]
+AtFirstStart = Annotated[T, TakesEffect("first start")]
+
+
+def database_with_password(url: str, password_file: str) -> str:
+    """The URL that foundation.database.engine opens: it reads the password when it connects."""
+    if not url or not password_file:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}password_file={quote(password_file, safe='/')}"
 
 
 class Settings(BaseModel):
@@ -61,139 +85,213 @@ class Endpoint(Settings):
 
 
 class Limits(Settings):
+    """What a server takes from those who connect to it."""
+
     message_size_bytes: int = 36 * 1024 * 1024
-    """MaxMessageSize of a receive connector."""
+    """Largest message. Exchange: MaxMessageSize."""
     header_size_bytes: int = 256 * 1024
-    """MaxHeaderSize."""
+    """Largest header of a message. Exchange: MaxHeaderSize."""
     recipients: int = 5000
-    """MaxRecipientsPerMessage; 1000 for submissions."""
+    """Recipients of one message; 1000 on Client Access. Exchange: MaxRecipientsPerMessage."""
     hops: int = 30
-    """MaxHopCount: Received headers."""
+    """Received fields, after which a message is taken to go in circles. Exchange: MaxHopCount."""
     connections: int = 5000
-    """MaxInboundConnection."""
+    """Connections at once. Exchange: MaxInboundConnection."""
     connections_per_source: int = 200
-    """Not for loopback and Waypost servers."""
+    """Connections at once from one address; not for this machine and Waypost servers.
+    Exchange: MaxInboundConnectionPerSource."""
     protocol_errors: int = 5
-    """MaxProtocolErrors, then the connection closes."""
+    """Errors after which a connection is closed. Exchange: MaxProtocolErrors."""
     logon_failures: int = 3
-    """MaxLogonFailures."""
+    """Wrong passwords after which a connection is closed. Exchange: MaxLogonFailures."""
     connection_idle_seconds: float = 300
-    """ConnectionInactivityTimeout (RFC 5321 4.5.3.2: at least 5 minutes)."""
+    """Silence after which an SMTP connection is closed (RFC 5321 4.5.3.2: at least 5 minutes).
+    Exchange: ConnectionInactivityTimeout."""
     imap_idle_seconds: float = 1860
-    """RFC 9051 5.4: at least 30 minutes."""
+    """Silence after which an IMAP connection is closed (RFC 9051 5.4: at least 30 minutes)."""
 
 
 class Retry(Settings):
     """When a message that could not be handed on is tried again."""
 
     glitch_count: int = 4
-    """QueueGlitchRetryCount."""
+    """First tries of a next hop outside that can't be reached. Exchange: QueueGlitchRetryCount."""
     glitch_interval_seconds: float = 60
+    """Between those. Exchange: QueueGlitchRetryInterval."""
     transient_count: int = 6
-    """TransientFailureRetryCount."""
+    """Further tries after those. Exchange: TransientFailureRetryCount."""
     transient_interval_seconds: float = 600
+    """Between those. Exchange: TransientFailureRetryInterval."""
     outbound_interval_seconds: float = 1800
-    """OutboundConnectionFailureRetryInterval."""
+    """Between all tries after those. Exchange: OutboundConnectionFailureRetryInterval."""
     message_interval_seconds: float = 900
-    """MessageRetryInterval: one message deferred by the next hop."""
+    """Until a message that its next hop deferred is offered again. Exchange: MessageRetryInterval."""
     probe_first_seconds: float = 1
-    """Inside: a failed next hop is probed by one connection after this long, doubling …"""
+    """Until a Waypost server that can't be reached is asked again by one connection; it doubles each time."""
     probe_longest_seconds: float = 30
-    """… up to this long."""
+    """Where that doubling ends."""
     delay_notice_seconds: float = 4 * 3600
-    """DelayNotificationTimeout."""
+    """Age at which the sender is told that a message is late. Exchange: DelayNotificationTimeout."""
     expiry_seconds: float = 48 * 3600
-    """MessageExpirationTimeout."""
+    """Age at which a message is given up and returned. Exchange: MessageExpirationTimeout."""
 
 
 class SendConnector(Settings):
-    """Where mail for address spaces outside the organisation goes."""
+    """Where mail for address spaces outside the organisation goes. The most specific address space wins, then
+    the lowest cost, then the first name."""
 
     name: str
+    """What queues and traces call it. Exchange: Name."""
     address_spaces: tuple[str, ...] = ("*",)
-    """`*`, `example.org` or `*.example.org`."""
+    """Domains it takes: `*`, `example.org`, or `*.example.org` for all below. Exchange: AddressSpaces."""
     cost: int = 1
+    """The cheapest of several that take a domain is used. Exchange: the cost in AddressSpaces."""
     smart_hosts: tuple[Endpoint, ...] = ()
-    """Empty: by MX."""
+    """Hosts that take all its mail, tried in this order; port 25 if none is given. Empty: by MX.
+    Exchange: SmartHosts."""
     port: int = 25
-    """For delivery by MX."""
+    """Port for delivery by MX. Exchange: Port."""
     source_hubs: tuple[str, ...] = ()
-    """Hubs that may use it; empty: all."""
-    tls: Literal["none", "opportunistic", "required"] = "opportunistic"
+    """Hubs that may use it, others relay to them; none: all. Exchange: SourceTransportServers."""
+    tls: Literal["none", "opportunistic", "required", "verified"] = "opportunistic"
+    """`opportunistic`: where offered, else plain text. `required`: never plain text. `verified`: also only to
+    a host whose certificate is good for its name; smart hosts alone. Exchange: RequireTLS, TlsAuthLevel."""
+    implicit_tls: bool = False
+    """TLS from the first byte, as smart hosts speak it on port 465 (RFC 8314 3.3), instead of STARTTLS."""
+    ca_file: str = ""
+    """Who may have issued the certificate, for `verified`; empty: whom this machine trusts."""
+    username: str = ""
+    """Whom to log on as at the smart hosts; only with `tls = "verified"`.
+    Exchange: AuthenticationCredential."""
+    password_file: str = ""
+    """File with the password for it, read at each logon."""
 
 
 class HubServer(Settings):
-    name: str
-    site: str
-    smtp: Endpoint | None = None
-    """For mail from outside: no authentication, local recipients only."""
-    smtp_internal: Endpoint
-    """From Waypost servers: TLS from the first byte, client certificate required."""
-    rpc: Endpoint
+    """A hub transport server: takes messages, decides their way and hands them on."""
+
+    name: AtRestart[str]
+    site: AtRestart[str]
+    """Site at which it stands."""
+    smtp: AtRestart[Endpoint | None] = None
+    """For mail from outside: no authentication, local recipients only. None: it takes no such mail."""
+    smtp_internal: AtRestart[Endpoint]
+    """For Waypost servers: TLS from the first byte, client certificate required."""
+    rpc: AtRestart[Endpoint]
     """Control interface, mutual TLS."""
+    database_url: AtRestart[str] = ""
+    """Database of its queues, like `postgresql://user@host/name`. Empty: SQLite in its data folder."""
+    database_password_file: AtRestart[str] = ""
+    """File with the password for it, read at each connection."""
     limits: Limits = Limits()
     retry: Retry = Retry()
 
+    @property
+    def connection_url(self) -> str:
+        """`database_url` and where its password is; empty: SQLite in its data folder."""
+        return database_with_password(self.database_url, self.database_password_file)
+
 
 class StoreServer(Settings):
-    name: str
-    site: str
-    lmtp: Endpoint
-    rpc: Endpoint
-    database: str = "default"
-    """Name of the mailbox database."""
-    database_url: str = ""
-    """Empty: SQLite in the server's data folder."""
+    """A mailbox store: holds mailboxes, and hands what their users send to a hub of its site."""
+
+    name: AtRestart[str]
+    site: AtRestart[str]
+    """Site at which it stands."""
+    lmtp: AtRestart[Endpoint]
+    """For hubs that deliver: TLS from the first byte, client certificate required."""
+    rpc: AtRestart[Endpoint]
+    """For Client Access, and control interface; mutual TLS."""
+    database: AtRestart[str] = "default"
+    """Name of the mailbox database. Exchange: Database."""
+    database_url: AtRestart[str] = ""
+    """Mailbox database, like `postgresql://user@host/name`. Empty: SQLite in its data folder."""
+    database_password_file: AtRestart[str] = ""
+    """File with the password for it, read at each connection."""
     limits: Limits = Limits()
     mailbox_quota_bytes: int = 0
-    """0: none."""
+    """Size at which a mailbox takes no more; 0: none. Exchange: ProhibitSendReceiveQuota."""
     disconnected_keep_days: int = 30
+    """How long the mailbox of a removed user is kept. Exchange: MailboxRetention."""
+
+    @property
+    def connection_url(self) -> str:
+        """`database_url` and where its password is; empty: SQLite in its data folder."""
+        return database_with_password(self.database_url, self.database_password_file)
 
 
 class AccessServer(Settings):
-    name: str
-    site: str
-    submission: Endpoint | None = None
-    submissions: Endpoint | None = None
-    imap: Endpoint | None = None
-    imaps: Endpoint | None = None
-    rpc: Endpoint
-    certificate_file: str = ""
-    """Public certificate chain; empty: one of the private CA."""
-    key_file: str = ""
+    """A Client Access server: mail programs connect to it alone, wherever the mailbox is."""
+
+    name: AtRestart[str]
+    site: AtRestart[str]
+    """Site at which it stands."""
+    submission: AtRestart[Endpoint | None] = None
+    """SMTP for mail programs that send: STARTTLS, then a logon (RFC 6409). None: not offered."""
+    submissions: AtRestart[Endpoint | None] = None
+    """The same with TLS from the first byte (RFC 8314). None: not offered."""
+    imap: AtRestart[Endpoint | None] = None
+    """IMAP for mail programs that read: STARTTLS, then a logon. None: not offered."""
+    imaps: AtRestart[Endpoint | None] = None
+    """The same with TLS from the first byte. None: not offered."""
+    rpc: AtRestart[Endpoint]
+    """Control interface, mutual TLS."""
+    certificate_file: AtRestart[str] = ""
+    """Public certificate and its chain, PEM; empty: one of the private CA. A reload reads a renewed file."""
+    key_file: AtRestart[str] = ""
+    """Private key of it, PEM."""
     limits: Limits = Limits(recipients=1000)
 
 
 class Site(Settings):
-    name: str
+    """A place whose servers have fast connections to each other. Exchange: AD site."""
+
+    name: AtRestart[str]
 
 
 class SiteLink(Settings):
+    """A connection of two sites; mail takes the way of the least cost. Exchange: IP site link."""
+
     sites: tuple[str, str]
+    """The two sites."""
     cost: int = 1
+    """Cost of the link. Exchange: Cost, ExchangeCost."""
 
 
 class Domain(Settings):
-    domain: str
-    kind: Literal["authoritative", "internal-relay", "external-relay"] = "authoritative"
+    """A domain whose mail the organisation takes. Exchange: accepted domain."""
+
+    domain: AtFirstStart[str]
+    """Name of the domain. Exchange: DomainName."""
+    kind: AtFirstStart[Literal["authoritative", "internal-relay", "external-relay"]] = "authoritative"
+    """`authoritative`: all its recipients are here. `internal-relay`, `external-relay`: the others' mail is
+    passed on by a send connector. Exchange: DomainType."""
 
 
 class DemoUser(Settings):
     """Made with a random password when the directory is new."""
 
-    address: str
-    name: str = ""
-    store: str = ""
-    """Empty: the least filled store."""
+    address: AtFirstStart[str]
+    """Address and login name."""
+    name: AtFirstStart[str] = ""
+    """Name for people. Exchange: DisplayName."""
+    store: AtFirstStart[str] = ""
+    """Mailbox store; empty: the least filled one."""
 
 
 class Topology(Settings):
-    organisation: str
-    data: Path = Path("data")
-    """Relative to the current folder."""
-    directory_url: str = ""
-    """Empty: SQLite in `data/directory`."""
-    default_domain: str
+    """The organisation."""
+
+    organisation: AtFirstStart[str]
+    """Name of the organisation."""
+    data: AtRestart[Path] = Path("data")
+    """Folder of all that is kept; relative to the current folder."""
+    directory_url: AtRestart[str] = ""
+    """Database of the directory, like `postgresql://user@host/name`. Empty: SQLite in `data/directory`."""
+    directory_password_file: AtRestart[str] = ""
+    """File with the password for it, read at each connection."""
+    default_domain: AtRestart[str]
+    """Domain of the servers' host names and of reports."""
     domains: tuple[Domain, ...]
     sites: tuple[Site, ...]
     site_links: tuple[SiteLink, ...] = ()
@@ -202,13 +300,14 @@ class Topology(Settings):
     access: tuple[AccessServer, ...]
     send_connectors: tuple[SendConnector, ...] = ()
     demo_users: tuple[DemoUser, ...] = ()
-    nearest_free_port: bool = False
-    """A busy port of a listener for clients moves to the next free one (the embedded organisation)."""
+    nearest_free_port: AtRestart[bool] = False
+    """A busy port of a listener moves to the next free one when `waypost up` starts."""
 
     @property
     def directory_database(self) -> str:
         """Where the directory is, as a database URL."""
-        return self.directory_url or f"sqlite:///{self.data / 'directory' / 'directory.db'}"
+        url = database_with_password(self.directory_url, self.directory_password_file)
+        return url or f"sqlite:///{self.data / 'directory' / 'directory.db'}"
 
     @property
     def certificates(self) -> Path:
