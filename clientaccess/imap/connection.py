@@ -122,7 +122,7 @@ class ImapServer:
             await asyncio.wait_for(self._empty.wait(), grace_seconds)
         except TimeoutError:
             for connection in tuple(self.open):
-                connection.cut()
+                connection.abandon()
             await self._empty.wait()
 
     def admit(self, connection: Connection, source: str) -> bool:
@@ -501,6 +501,12 @@ class Connection(asyncio.Protocol):
         self._session.ended = True
         self._transport.abort()
         self.connection_lost(None)
+
+    def abandon(self) -> None:
+        """Does not even wait for the command being carried out; what it has committed stays committed."""
+        self.cut()
+        if self._task is not None:
+            self._task.cancel()
 
 
 class _Message:

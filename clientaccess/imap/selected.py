@@ -98,6 +98,7 @@ def tell_changes(context: Context, selected: Selected, changes: Changes, *, expu
         else:
             view.append(entry, recent=True)  # RFC 3501 2.3.2: none can tell, so it is recent
     out = context.out
+    out.write(selected.new_keywords())
     if len(view) != count:
         out.write(b"* %d EXISTS\r\n" % len(view))
     if view.recent != recent:

@@ -53,7 +53,7 @@ class MemoryStore:
         self.boxes: dict[str, Box] = {}
         self.dead: set[str] = set()
         self.names_subscribed: set[str] = set()
-        self.watchers: list[asyncio.Queue[m.Notice]] = []
+        self.watchers: list[asyncio.Queue[m.Notice | Exception]] = []
         self.failure: Exception | None = None
         self.validity = 100
         self.appended_bytes = 0
@@ -333,12 +333,15 @@ class MemoryStore:
         return tuple(x.uid for x in self._chosen(folder_id, ((1, 0xFFFFFFFF),)) if _holds(key, x))
 
     async def watch(self, mailbox_id: str) -> AsyncIterator[m.Notice]:
-        queue: asyncio.Queue[m.Notice] = asyncio.Queue()
+        queue: asyncio.Queue[m.Notice | Exception] = asyncio.Queue()
         self.watchers.append(queue)
         try:
             yield m.Notice()
             while True:
-                yield await queue.get()
+                notice = await queue.get()
+                if isinstance(notice, Exception):
+                    raise notice
+                yield notice
         finally:
             self.watchers.remove(queue)
 
