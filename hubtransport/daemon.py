@@ -129,7 +129,7 @@ class HubTransport:
             version=_version(),
             details={
                 "submission": self._categorizer.in_memory,
-                "queued": sum(queue.in_memory + queue.stored for queue in queues),
+                "queued": sum(queue.length for queue in queues),
                 "next_hops": len(queues),
                 "next_hops_failing": len(self._scheduler.failing()),
                 "connections": sum(server.connections for server in self._smtp),

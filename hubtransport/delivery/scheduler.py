@@ -48,6 +48,11 @@ class HopQueue:
         return len(self.waiting) + len(self.sending) + self.reserved
 
     @property
+    def length(self) -> int:
+        """All of its units, wherever they are."""
+        return len(self.waiting) + len(self.sending) + self.stored
+
+    @property
     def room(self) -> int:
         return max((WINDOW if self.failing is None else WINDOW_FAILING) - self.in_memory, 0)
 

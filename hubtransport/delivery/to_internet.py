@@ -1,7 +1,8 @@
 """Delivery outside: by MX or to smart hosts, with STARTTLS where it is offered.
 
 Opportunistic TLS verifies nothing, and falls back to plain text when it fails: it is better than plain text and no
-more (RFC 7435). A connector with `tls = "required"` sends nothing in the clear.
+more (RFC 7435). A connector with `tls = "required"` sends nothing in the clear, one with "verified" only to hosts
+whose certificate is good for their name; none but those gets a user name and password.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import ssl
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -16,6 +18,7 @@ from config.model import SendConnector
 from foundation.interfaces.world import NameNotFound, NameServiceUnavailable, World
 from foundation.mail.errors import MailError
 from foundation.smtp.client import ConnectionFailed, SmtpConnection, Timeouts
+from foundation.tls import CertificateError, verifying_client
 from hubtransport.delivery.courier import HopFailed, HopRefused, Line
 from hubtransport.delivery.exchangers import order_of_hosts
 from hubtransport.delivery.transfer import SmtpLine
@@ -51,6 +54,11 @@ class InternetCourier:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._tls.check_hostname = False
         self._tls.verify_mode = ssl.CERT_NONE
+        self._verifying: dict[tuple[str, str], ssl.SSLContext] = {}
+
+    def reload(self) -> None:
+        """Reads the files of those who issue certificates anew, for new connections."""
+        self._verifying.clear()
 
     async def connect(self, hop: Hop) -> Line:
         connector = self._table().connector(hop.connector)
@@ -104,8 +112,10 @@ class InternetCourier:
             return None
         for address in addresses[:ADDRESSES_MAX]:
             try:
-                connection = await self._open(address, target.port, connector)
+                connection = await self._open(address, target, connector)
             except ConnectionFailed as error:
+                if error.phase == "authentication":  # wrong here is wrong at its other addresses
+                    raise HopFailed(f"{target.host}: {error}") from error
                 problems.append(f"{target.host}: {error}")
                 continue
             return SmtpLine(
@@ -118,27 +128,56 @@ class InternetCourier:
             )
         return None
 
-    async def _open(self, address: str, port: int, connector: SendConnector) -> SmtpConnection:
-        required = connector.tls == "required"
-        starttls = None if connector.tls == "none" else self._tls
+    async def _open(self, address: str, target: Target, connector: SendConnector) -> SmtpConnection:
+        if connector.tls != "opportunistic":
+            tls = self._context(connector, target.host) if connector.tls != "none" else None
+            return await self._connection(address, target.port, connector, tls)
         try:
-            return await self._connection(address, port, starttls, required)
+            return await self._connection(address, target.port, connector, self._tls)
         except ConnectionFailed as error:
-            if error.phase != "tls" or required:
+            if error.phase != "tls":
                 raise
-        return await self._connection(address, port, None, False)
+        return await self._connection(address, target.port, connector, None)
+
+    def _context(self, connector: SendConnector, host: str) -> ssl.SSLContext:
+        """Raises HopFailed."""
+        if connector.tls != "verified":
+            return self._tls
+        key = (host, connector.ca_file)
+        try:
+            if key not in self._verifying:
+                self._verifying[key] = verifying_client(*key)
+        except CertificateError as error:
+            raise HopFailed(f"send connector {connector.name}: {error}") from error
+        return self._verifying[key]
 
     async def _connection(
-        self, address: str, port: int, starttls: ssl.SSLContext | None, required: bool
+        self, address: str, port: int, connector: SendConnector, tls: ssl.SSLContext | None
     ) -> SmtpConnection:
         return await SmtpConnection.open(
             address,
             port,
             hostname=self._hostname,
-            starttls=starttls,
-            require_tls=required,
+            implicit_tls=tls if connector.implicit_tls else None,
+            starttls=None if connector.implicit_tls else tls,
+            require_tls=connector.tls in ("required", "verified"),
             timeouts=self._timeouts,
+            authentication=self._logon(connector),
         )
+
+    def _logon(self, connector: SendConnector) -> tuple[str, str] | None:
+        """User name and password, as they stand in the file now. Raises HopFailed."""
+        if not connector.username:
+            return None
+        file = Path(connector.password_file)
+        try:
+            password = self._world.disk.read(file).decode().rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise HopFailed(
+                f"send connector {connector.name}: its password file {file} can't be read ({reason})"
+            ) from error
+        return connector.username, password
 
 
 def _literal(domain: str) -> str:

@@ -1,0 +1,152 @@
+"""Whose turn it is: windows, fairness, probes, pages."""
+
+from __future__ import annotations
+
+from foundation.mail.envelope import Sender
+from hubtransport.delivery.scheduler import (
+    CONNECTIONS_PER_HOP,
+    WINDOW,
+    WINDOW_FAILING,
+    Scheduler,
+)
+from hubtransport.queues.records import HopState, QueuedMessage, StoredHop, Unit
+
+MESSAGE = QueuedMessage(
+    entry_id="e",
+    network_message_id="n",
+    sender=Sender(address=""),
+    content_bytes=0,
+    content_sha256="",
+    received_at_ms=0,
+    expires_at_ms=0,
+)
+
+
+def unit(key: str, hop: str) -> Unit:
+    return Unit(key=key, message=MESSAGE, recipients=(), hop=hop, created_at_ms=0, expires_at_ms=0)
+
+
+def fill(scheduler: Scheduler, hop: str, count: int) -> None:
+    for number in range(count):
+        assert scheduler.reserve(hop, 0)
+        scheduler.add(unit(f"{hop}-{number}", hop))
+
+
+def failed(hop: str, at_ms: int) -> HopState:
+    return HopState(
+        hop=hop,
+        failures=1,
+        failing_since_ms=0,
+        last_attempt_at_ms=0,
+        next_attempt_at_ms=at_ms,
+        last_reply="no",
+    )
+
+
+def test_connections_are_shared_out_in_turn_within_both_bounds() -> None:
+    scheduler = Scheduler(total=30)
+    fill(scheduler, "mx:o:long.test", 100)
+    fill(scheduler, "mx:o:short.test", 2)
+    fill(scheduler, "mx:o:other.test", 100)
+    opened = scheduler.to_open(0)
+    assert len(opened) == 30
+    assert opened.count("mx:o:short.test") == 2
+    assert abs(opened.count("mx:o:long.test") - opened.count("mx:o:other.test")) <= 1
+    assert scheduler.to_open(0) == []
+
+
+def test_one_hop_gets_no_more_than_its_share() -> None:
+    scheduler = Scheduler()
+    fill(scheduler, "a", 100)
+    assert scheduler.to_open(0) == ["a"] * CONNECTIONS_PER_HOP
+
+
+def test_an_idle_connection_is_enough_for_one_unit() -> None:
+    scheduler = Scheduler()
+    fill(scheduler, "a", 1)
+    assert scheduler.to_open(0) == ["a"]
+    assert scheduler.to_open(0) == []
+
+
+def test_failed_hop_is_probed_by_one_connection_when_its_time_has_come() -> None:
+    scheduler = Scheduler()
+    fill(scheduler, "a", 5)
+    scheduler.failed(failed("a", 1000))
+    assert scheduler.to_open(999) == []
+    assert scheduler.next_time_ms(999) == 1000
+    assert scheduler.to_open(1000) == ["a"]
+    assert scheduler.to_open(1000) == []
+    assert scheduler.failing() == {"a"}
+    assert scheduler.recovered("a")
+    assert not scheduler.recovered("a")
+    assert len(scheduler.to_open(1000)) == 4
+
+
+def test_memory_is_bounded_and_smaller_for_a_failed_hop() -> None:
+    scheduler = Scheduler()
+    fill(scheduler, "a", WINDOW)
+    assert not scheduler.reserve("a", 0)
+    scheduler.failed(failed("b", 10))
+    fill(scheduler, "b", WINDOW_FAILING)
+    assert not scheduler.reserve("b", 0)
+
+
+def test_older_units_in_the_database_go_before_new_ones() -> None:
+    scheduler = Scheduler()
+    scheduler.add_stored("a", 1, 100)
+    assert scheduler.reserve("a", 99)
+    assert not scheduler.reserve("a", 100)
+
+
+def test_pages_are_asked_for_when_due_and_when_there_is_room() -> None:
+    scheduler = Scheduler()
+    scheduler.add_stored("a", 10, 500)
+    scheduler.add_stored("a", 10, 300)
+    assert scheduler.to_load(299) == []
+    assert scheduler.next_time_ms(0) == 300
+    (queue,) = scheduler.to_load(300)
+    queue.loading = True
+    assert scheduler.to_load(300) == []
+    queue.loading = False
+    scheduler.set_stored(StoredHop("a", 0, 0))
+    assert scheduler.to_load(300) == []
+
+
+def test_failed_hop_loads_only_what_its_probe_needs() -> None:
+    scheduler = Scheduler()
+    scheduler.add_stored("a", 100, 0)
+    scheduler.failed(failed("a", 1000))
+    assert scheduler.to_load(999) == []
+    (queue,) = scheduler.to_load(1000)
+    assert queue.room == WINDOW_FAILING
+
+
+def test_refused_further_connections_lower_the_share() -> None:
+    scheduler = Scheduler()
+    fill(scheduler, "a", 50)
+    assert len(scheduler.to_open(0)) == CONNECTIONS_PER_HOP
+    assert not scheduler.crowded("a")
+    scheduler.queue("a").open = 3
+    assert scheduler.crowded("a")
+    for _ in range(CONNECTIONS_PER_HOP):
+        scheduler.closed("a")
+    scheduler.queue("a").idle = 0
+    assert len(scheduler.to_open(0)) == 3
+
+
+def test_put_back_is_first_again_and_empty_queues_are_forgotten() -> None:
+    scheduler = Scheduler()
+    fill(scheduler, "a", 2)
+    first = scheduler.take("a")
+    assert first is not None
+    scheduler.put_back(first)
+    assert scheduler.take("a") is first
+    scheduler.done(first)
+    second = scheduler.take("a")
+    assert second is not None
+    scheduler.forget_empty()
+    assert scheduler.peek("a") is not None
+    scheduler.done(second)
+    scheduler.forget_empty()
+    assert scheduler.peek("a") is None
+    assert scheduler.take("a") is None
