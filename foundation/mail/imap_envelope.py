@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from foundation.mail.address_list import Mailbox, parse_addresses
 from foundation.mail.headers import fields
@@ -22,6 +22,8 @@ ENVELOPE_FIELDS = frozenset(
         b"message-id",
     }
 )
+REPEATED_OCTETS_MAX = 1_000_000
+"""How much of repeated address fields is shown beyond the first of each name."""
 ADDRESS_FIELDS = frozenset({b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc"})
 
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*+")
@@ -50,18 +52,23 @@ def render_envelope(header: bytes) -> bytes:
 
 def collect_fields(header: bytes) -> dict[bytes, bytes]:
     """The values an envelope shows: the first of each name; a repeated address field counts as one list."""
-    collected: dict[bytes, bytes] = {}
-    for name, value in fields(header):
-        if name in ENVELOPE_FIELDS:
-            add_field(collected, name, value)
-    return collected
+    return merge_fields((name, value) for name, value in fields(header) if name in ENVELOPE_FIELDS)
 
 
-def add_field(collected: dict[bytes, bytes], name: bytes, value: bytes) -> None:
-    if name not in collected:
-        collected[name] = value
-    elif name in ADDRESS_FIELDS and len(collected[name]) + len(value) < 1_000_000:
-        collected[name] += b", " + value
+def merge_fields(found: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """One value of each name, from (name in lower case, value) in the order of the header."""
+    merged: dict[bytes, bytes] = {}
+    repeated: dict[bytes, list[bytes]] = {}
+    room = REPEATED_OCTETS_MAX
+    for name, value in found:
+        if name not in merged:
+            merged[name] = value
+        elif name in ADDRESS_FIELDS and len(value) < room:
+            room -= len(value) + 2
+            repeated.setdefault(name, [merged[name]]).append(value)
+    for name, values in repeated.items():
+        merged[name] = b", ".join(values)
+    return merged
 
 
 def envelope_of(values: Mapping[bytes, bytes]) -> bytes:

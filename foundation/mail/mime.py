@@ -14,7 +14,7 @@ import msgspec
 
 from foundation.mail.decoding import decode_header, decode_text, parameter
 from foundation.mail.headers import find_fields, header_block, unfold
-from foundation.mail.imap_envelope import ENVELOPE_FIELDS, add_field, envelope_of
+from foundation.mail.imap_envelope import ENVELOPE_FIELDS, envelope_of, merge_fields
 
 if TYPE_CHECKING:
     from foundation.mail.headers import Buffer
@@ -399,12 +399,11 @@ def _count_lines(buffer: Buffer, start: int, end: int) -> int:
 
 
 def _collect(buffer: Buffer, start: int, end: int, names: frozenset[bytes]) -> dict[bytes, bytes]:
-    values: dict[bytes, bytes] = {}
-    for name, _, value_start, field_end in find_fields(buffer, start, end):
-        if name in names:
-            value_end = min(field_end, value_start + _VALUE_OCTETS_MAX)
-            add_field(values, name, unfold(bytes(buffer[value_start:value_end])))
-    return values
+    return merge_fields(
+        (name, unfold(bytes(buffer[value_start : min(field_end, value_start + _VALUE_OCTETS_MAX)])))
+        for name, _, value_start, field_end in find_fields(buffer, start, end)
+        if name in names
+    )
 
 
 def _media_type(value: bytes | None, default: _MediaType) -> _MediaType:

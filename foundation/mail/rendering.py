@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 REFERENCES_MAX = 1000
+SUBJECT_CHARACTERS_MAX = 1000
 
 _DATE = re.compile(
     rb"(?:[A-Za-z]+[, ]\s*)?(\d{1,2})[\s-]+([A-Za-z]{3})[a-z]*[\s-]+(\d{2,4})"
@@ -136,8 +137,8 @@ def parse_date(value: bytes) -> tuple[tuple[int, int, int] | None, int | None]:
 
 
 def base_subject(subject: str) -> str:
-    """The subject without marks of replies and forwards (RFC 5256 2.1)."""
-    subject = _SPACE.sub(" ", subject).strip()
+    """The subject without marks of replies and forwards (RFC 5256 2.1); of a giant one the beginning."""
+    subject = _SPACE.sub(" ", subject[:SUBJECT_CHARACTERS_MAX]).strip()
     while True:
         while subject[-5:].lower() == "(fwd)":
             subject = subject[:-5].rstrip()

@@ -1,4 +1,5 @@
 import mmap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -317,6 +318,28 @@ def test_searchable_texts() -> None:
     assert "outer" not in "".join(searchable_texts(NESTED, header=False, root=scan(NESTED).part))
     folded = b"Subject: =?utf-8?Q?gr=C3?=\r\n =?utf-8?Q?=BC=C3=9Fe?=\r\n all\r\n\r\n"
     assert next(searchable_texts(folded)) == "Subject: grüße all\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\n--" * 700_000,
+        b"--b\r\n" * 400_000,
+        b"\r\n--bb" * 300_000,
+        b"--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" * 40_000,
+        b"--b\r\nContent-Type: message/rfc822\r\n\r\n" * 50_000,
+        b"--b\r\n" + b"To: a@b\r\n" * 200_000,
+        b"--b\r\nContent-Type: message/rfc822\r\n\r\n" + b"To: a@b\r\n" * 200_000,
+        b"--b\r\nContent-Type: text/plain" + b'; a="\\' * 300_000,
+        b"--b\r\nContent-Type: text/plain; a=" + b"x " * 1_000_000 + b"(",
+        b"--b\r\nContent-Type: multipart/mixed; boundary*0=a" + b"; boundary*1=a" * 100_000,
+        b"--b\r\nContent-Transfer-Encoding: " + b"(a) " * 500_000,
+    ],
+)
+def test_hostile_content_takes_linear_time(content: bytes) -> None:
+    started = time.process_time()
+    multipart(content)
+    assert time.process_time() - started < 5
 
 
 def test_search_is_bounded() -> None:

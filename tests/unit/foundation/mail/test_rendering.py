@@ -114,6 +114,8 @@ def test_what_is_no_date(value: bytes) -> None:
         ("Re: \t Hello\n  world ", "Hello world"),
         ("Re:", ""),
         ("Regards: x", "Regards: x"),
+        ("re: " * 250_000 + "x", ""),
+        ("[a] " * 250_000, "[a]"),
         ("", ""),
     ],
 )
