@@ -1,8 +1,9 @@
 """The organisation's private certificate authority, and the server certificates it issues.
 
-Files in one folder: `ca.pem` (for all to read), `ca.key` (0600, read only to issue), `<server>.pem`,
-`<server>.key` (0600). A server's certificate carries its name as the URI `waypost://server/<name>`, by which
-its peers know it. Issued by `waypost init` and the supervisor; the daemons only read (foundation/tls.py).
+Files in one folder: `ca.pem` (for all to read), `ca.key` (0600, read only to issue; `authority_key` names
+another place for it), `<server>.pem`, `<server>.key` (0600). A server's certificate carries its name as the
+URI `waypost://server/<name>`, by which its peers know it. Issued by `waypost init` and the supervisor; the
+daemons only read (foundation/tls.py).
 """
 
 from __future__ import annotations
@@ -35,18 +36,21 @@ class Disk(Protocol):
     def write(self, file: Path, data: bytes, mode: int = 0o600) -> None: ...
 
 
-def make_authority(folder: Path, organisation: str, *, now_ms: int, disk: Disk) -> bool:
+def make_authority(
+    folder: Path, organisation: str, *, now_ms: int, disk: Disk, authority_key: Path | None = None
+) -> bool:
     """Makes the private CA where there is none. True when it was made.
 
     Raises CertificateError when only one of its two files is there, or one can't be read.
     """
-    have = [file for file in (folder / "ca.pem", folder / "ca.key") if file.exists()]
+    key_file = authority_key or folder / "ca.key"
+    have = [file for file in (folder / "ca.pem", key_file) if file.exists()]
     if len(have) == 1:
         raise CertificateError(
             have[0], "the other half of the CA is missing", "restore it, or remove this file to make a new CA"
         )
     if have:
-        _load_authority(folder, disk)
+        _load_authority(folder, disk, authority_key)
         return False
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name(
@@ -62,20 +66,28 @@ def make_authority(folder: Path, organisation: str, *, now_ms: int, disk: Disk) 
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    disk.write(folder / "ca.key", _key_bytes(key), 0o600)
+    disk.write(key_file, _key_bytes(key), 0o600)
     disk.write(folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM), 0o644)
     return True
 
 
-def issue_certificate(folder: Path, name: str, hosts: Sequence[str] = (), *, now_ms: int, disk: Disk) -> None:
+def issue_certificate(
+    folder: Path,
+    name: str,
+    hosts: Sequence[str] = (),
+    *,
+    now_ms: int,
+    disk: Disk,
+    authority_key: Path | None = None,
+) -> None:
     """Issues a new key and certificate for a server: for its name, localhost, and the hosts it listens on.
 
     Raises CertificateError when the CA can't be read.
     """
-    authority, authority_key = _load_authority(folder, disk)
+    authority, signing_key = _load_authority(folder, disk, authority_key)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
-    issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
+    issuer_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key())
     certificate = (
         _builder(subject, authority.subject, key.public_key(), now_ms, SERVER_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -87,7 +99,7 @@ def issue_certificate(folder: Path, name: str, hosts: Sequence[str] = (), *, now
         .add_extension(x509.SubjectAlternativeName(_alternative_names(name, hosts)), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(issuer_id, critical=False)
-        .sign(authority_key, hashes.SHA256())
+        .sign(signing_key, hashes.SHA256())
     )
     pem = certificate.public_bytes(serialization.Encoding.PEM)
     # A crash between the two leaves a certificate that is not for its key: `renewal_due` sees that.
@@ -96,12 +108,18 @@ def issue_certificate(folder: Path, name: str, hosts: Sequence[str] = (), *, now
 
 
 def ensure_certificate(
-    folder: Path, name: str, hosts: Sequence[str] = (), *, now_ms: int, disk: Disk
+    folder: Path,
+    name: str,
+    hosts: Sequence[str] = (),
+    *,
+    now_ms: int,
+    disk: Disk,
+    authority_key: Path | None = None,
 ) -> bool:
     """Issues the server's certificate where `renewal_due` says so. True when it did."""
     if not renewal_due(folder, name, hosts, now_ms=now_ms, disk=disk):
         return False
-    issue_certificate(folder, name, hosts, now_ms=now_ms, disk=disk)
+    issue_certificate(folder, name, hosts, now_ms=now_ms, disk=disk, authority_key=authority_key)
     return True
 
 
@@ -183,9 +201,11 @@ def _load_certificate(file: Path, disk: Disk) -> x509.Certificate:
         raise CertificateError(file, f"can't be read ({error})", "run `waypost init`") from error
 
 
-def _load_authority(folder: Path, disk: Disk) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def _load_authority(
+    folder: Path, disk: Disk, authority_key: Path | None
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     certificate = _load_certificate(folder / "ca.pem", disk)
-    file = folder / "ca.key"
+    file = authority_key or folder / "ca.key"
     try:
         key = serialization.load_pem_private_key(disk.read(file), None)
     except (OSError, ValueError, TypeError) as error:

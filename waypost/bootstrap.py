@@ -33,25 +33,32 @@ def demo_users_file(topology: Topology) -> Path:
     return topology.data / "demo-users.json"
 
 
-def prepare(topology: Topology, world: World) -> tuple[DemoUser, ...]:
+def prepare(topology: Topology, world: World, authority_key: Path | None = None) -> tuple[DemoUser, ...]:
     """Makes what is missing under the data folder; returns the demo users if they were made now.
 
+    `authority_key`: file of the CA's key; None: beside the certificates.
     Raises CertificateError, DirectoryError, OSError.
     """
     for folder in (topology.data, topology.data / "run", topology.certificates):
         folder.mkdir(parents=True, exist_ok=True)
-    prepare_certificates(topology, world)
+    prepare_certificates(topology, world, authority_key)
     return prepare_directory(topology, world)
 
 
-def prepare_certificates(topology: Topology, world: World) -> tuple[str, ...]:
+def prepare_certificates(
+    topology: Topology, world: World, authority_key: Path | None = None
+) -> tuple[str, ...]:
     """The CA where there is none, and every certificate that is missing or due; returns whose were issued."""
     folder, disk, now_ms = topology.certificates, world.disk, world.clock.now_ms()
-    make_authority(folder, topology.organisation, now_ms=now_ms, disk=disk)
+    make_authority(folder, topology.organisation, now_ms=now_ms, disk=disk, authority_key=authority_key)
     hosts: dict[str, Sequence[str]] = {server.name: _hosts(server) for server in servers_of(topology)}
     hosts[OPERATOR] = ()
     issued = tuple(
-        name for name in hosts if ensure_certificate(folder, name, hosts[name], now_ms=now_ms, disk=disk)
+        name
+        for name in hosts
+        if ensure_certificate(
+            folder, name, hosts[name], now_ms=now_ms, disk=disk, authority_key=authority_key
+        )
     )
     _publish_authority(topology, disk)
     return issued

@@ -18,6 +18,7 @@ from config.model import Topology
 from foundation.database.engine import SchemaError
 from foundation.interfaces.control import Listener, ReloadOutcome, ServerStatus
 from foundation.tls import CertificateError, Identity
+from waypost.certificates import wait_for_certificate
 from waypost.lock import FolderHeld, FolderLock
 from waypost.logs import configure_logging
 from waypost.migrations.upgrade import upgrade
@@ -113,9 +114,13 @@ async def _serve(topology: Topology, server: Server, notification: Notification)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    identity = identity_of(topology, server)
     try:
         lock = await _hold(topology, server)
-        daemon = make_daemon(topology, server, identity_of(topology, server))
+        if not await wait_for_certificate(identity, stopping):
+            log.info("stopped")
+            return 0
+        daemon = make_daemon(topology, server, identity)
     except (FolderHeld, CertificateError) as error:
         log.error("can't start: %s", error)
         return 1

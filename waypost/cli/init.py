@@ -24,13 +24,16 @@ def init(
     only_certificates: Annotated[
         bool, typer.Option("--certificates", help="Only the CA and the certificates.")
     ] = False,
+    authority_key: Annotated[
+        Path | None, typer.Option(help="File of the CA's private key; else ca.key beside the certificates.")
+    ] = None,
 ) -> None:
     """Make what is missing: the private CA, the servers' certificates, the directory, the demo users.
 
     May be repeated; certificates are renewed when they are due.
     """
     topology = load_topology(config)
-    users = make_ready(topology, only_certificates=only_certificates)
+    users = make_ready(topology, only_certificates=only_certificates, authority_key=authority_key)
     if as_json:
         print_json({"data": str(topology.data), "demo_users": [user.address for user in users]})
         return
@@ -38,7 +41,9 @@ def init(
     print_users(topology.data, users)
 
 
-def make_ready(topology: Topology, *, only_certificates: bool = False) -> tuple[DemoUser, ...]:
+def make_ready(
+    topology: Topology, *, only_certificates: bool = False, authority_key: Path | None = None
+) -> tuple[DemoUser, ...]:
     """Bootstraps; what goes wrong ends the command. Returns the demo users that were made."""
     from foundation.directory.records import DirectoryError
     from foundation.tls import CertificateError
@@ -48,9 +53,9 @@ def make_ready(topology: Topology, *, only_certificates: bool = False) -> tuple[
     try:
         if only_certificates:
             topology.certificates.mkdir(parents=True, exist_ok=True)
-            prepare_certificates(topology, real_world())
+            prepare_certificates(topology, real_world(), authority_key)
             return ()
-        return prepare(topology, real_world())
+        return prepare(topology, real_world(), authority_key)
     except CertificateError as error:
         raise CommandFailed("certificate", error.problem, place=str(error.file), mend=error.mend) from error
     except DirectoryError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -19,10 +19,14 @@ application = typer.Typer(add_completion=False)
 
 
 @application.command(epilog="Example: waypost status --json")
-def status(config: ConfigOption = None, as_json: JsonOption = False) -> int:
+def status(
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    name: Annotated[str, typer.Option(help="Only this server, as a health check wants it.")] = "",
+) -> int:
     """Show every server: role, name, site, process, state, listeners. Exit code 1 until all are ready."""
-    topology = load_topology(config)
-    answers = asyncio.run(_ask(Servers(topology)))
+    servers = Servers(load_topology(config))
+    answers = asyncio.run(_ask(servers.only(name) if name else servers))
     if as_json:
         print_json({"items": [_document(answer) for answer in answers]})
     else:

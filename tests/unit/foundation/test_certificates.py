@@ -49,6 +49,18 @@ def test_half_an_authority_is_refused(folder: Path, lost: str) -> None:
         make_authority(folder, "Example", now_ms=NOW, disk=DISK)
 
 
+def test_key_of_the_authority_may_be_elsewhere(tmp_path: Path) -> None:
+    folder, key = tmp_path / "certificates", tmp_path / "secret" / "ca.key"
+    assert make_authority(folder, "Example", now_ms=NOW, disk=DISK, authority_key=key)
+    assert not make_authority(folder, "Example", now_ms=NOW, disk=DISK, authority_key=key)
+    assert ensure_certificate(folder, "hub-a", now_ms=NOW, disk=DISK, authority_key=key)
+    assert not ensure_certificate(folder, "hub-a", now_ms=NOW, disk=DISK, authority_key=key)
+    assert mode(key) == 0o600
+    assert sorted(file.name for file in folder.iterdir()) == ["ca.pem", "hub-a.key", "hub-a.pem"]
+    with pytest.raises(CertificateError, match="other half"):
+        make_authority(folder, "Example", now_ms=NOW, disk=DISK)
+
+
 def test_damaged_authority_is_refused(folder: Path) -> None:
     (folder / "ca.key").write_bytes(b"nonsense")
     with pytest.raises(CertificateError, match=r"ca\.key"):

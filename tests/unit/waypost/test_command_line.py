@@ -103,6 +103,19 @@ def test_servers_that_do_not_run_are_exit_code_1_and_a_partial_answer_4(
     assert {gap["server"] for gap in gaps} == {"hub-a", "hub-b", "store-a", "store-b", "access"}
 
 
+def test_status_of_one_server(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", "--json", "--name", "hub-b", "--config", str(CONFIG)]) == 1
+    assert [item["name"] for item in json.loads(capsys.readouterr().out)["items"]] == ["hub-b"]
+    assert run(["status", "--name", "hub-z", "--config", str(CONFIG)]) == 3
+
+
+def test_init_keeps_the_authority_s_key_where_it_is_told(tmp_path: Path) -> None:
+    assert run(["init", "--config", str(CONFIG), "--authority-key", str(tmp_path / "safe/ca.key")]) == 0
+    assert (tmp_path / "safe/ca.key").exists()
+    assert not (tmp_path / "data/certificates/ca.key").exists()
+    assert (tmp_path / "data/certificates/hub-a.pem").exists()
+
+
 def test_a_directory_that_is_not_there_can_not_be_reached(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["user", "list", "--config", str(CONFIG)]) == 4
     assert "waypost init" in capsys.readouterr().err
