@@ -1,7 +1,8 @@
-"""Delivery status notifications: who is told of what became of a recipient (RFC 3461), and the message that says it.
+"""Delivery status notifications: who is told of what became of a recipient (RFC 3461), and the message that
+says it.
 
-Promises: the null sender is never answered, NOTIFY is obeyed, a recipient is reported once for each thing that
-ends or delays it. The report is a message of its own, with a network message id of its own.
+Promises: the null sender is never answered, NOTIFY is obeyed, a recipient is reported once for each thing
+that ends or delays it. The report is a message of its own, with a network message id of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from hubtransport.queues.records import QueuedMessage, QueuedRecipient
 Action = Literal["failed", "delayed", "delivered", "relayed", "expanded"]
 
 ORIGINAL_BYTES_MAX = 1024 * 1024
-"""RET=FULL returns whole messages up to this size; of larger ones the header (RFC 3461 4.3 lets the MTA choose)."""
+"""RET=FULL returns whole messages up to this size; of larger ones the header (RFC 3461 4.3 lets the MTA
+choose)."""
 
 _ACTIONS: tuple[Action, ...] = ("failed", "delayed", "delivered", "relayed", "expanded")
 
@@ -84,7 +86,8 @@ def keep_original(recipient: Recipient) -> str:
 
 
 def reports(sender: Sender, notices: Sequence[Notice]) -> tuple[Report, ...]:
-    """Which messages the sender gets for these notices; none for the null sender (RFC 3461 6.1, RFC 5321 4.5.5)."""
+    """Which messages the sender gets for these notices; none for the null sender (RFC 3461 6.1, RFC 5321
+    4.5.5)."""
     if not sender.address:
         return ()
     found: list[Report] = []

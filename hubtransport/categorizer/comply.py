@@ -1,7 +1,7 @@
 """Categorizer, comply: the agents that assess a message, once in the organisation.
 
-The result travels as `assessed` (server and version of the rules); whoever gets it from a peer says so and does
-not assess again. The chain is handed in; rules and journaling are agents.
+The result travels as `assessed` (server and version of the rules); whoever gets it from a peer says so and
+does not assess again. The chain is handed in; rules and journaling are agents.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Categorizer, its words: a recipient on its way through the stages, and each decision with its reason.
 
-Decisions are what `explain` prints and what tracking keeps: the worker writes one event for each that names one.
+Decisions are what `explain` prints and what tracking keeps: the worker writes one event for each that names
+one.
 """
 
 from __future__ import annotations

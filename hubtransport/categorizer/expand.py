@@ -1,7 +1,7 @@
 """Categorizer, expand and merge: a group becomes its members, and nobody gets two copies.
 
-Promises: a group is expanded once for a message, whatever ways lead to it (loops end there); the same recipient
-reached twice stays once, the direct way before the way through a group.
+Promises: a group is expanded once for a message, whatever ways lead to it (loops end there); the same
+recipient reached twice stays once, the direct way before the way through a group.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Categorizer, resolve: whose address is it now? One step; what became another address comes again.
 
-Promises: an address of the organisation ends as a directory entry, as a recipient outside, or as a failure with
-its reason; never is a recipient called unknown while the directory can't be asked (MailError 451 is raised).
+Promises: an address of the organisation ends as a directory entry, as a recipient outside, or as a failure
+with its reason; never is a recipient called unknown while the directory can't be asked (MailError 451 is
+raised).
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def _found(candidate: Candidate, entry: DirectoryRecipient, rule: str, why: str)
 
 
 def _subaddress(candidate: Candidate, entry: DirectoryRecipient, base: str) -> Resolved:
-    """RFC 5233: the part after the separator is the user's own business; the store gets the address as given."""
+    """RFC 5233: the part after the separator is the user's own business; the store gets the address as
+    given."""
     given = candidate.recipient.address
     if entry.kind != "user":
         return _found(candidate, entry, "sub-address", f"sub-address of {base}")

@@ -1,4 +1,5 @@
-"""Categorizer, route and bifurcate: each recipient gets its next hop, each next hop its share of the recipients."""
+"""Categorizer, route and bifurcate: each recipient gets its next hop, each next hop its share of the
+recipients."""
 
 from __future__ import annotations
 

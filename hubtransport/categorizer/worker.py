@@ -1,8 +1,9 @@
-"""Categorizer, the worker: takes messages of the submission queue through the pipeline and commits what it says.
+"""Categorizer, the worker: takes messages of the submission queue through the pipeline and commits what it
+says.
 
 Messages just received are handed over in memory; the others are read in pages, the database being the truth.
-Promises: a message is in the pipeline once at a time; what can't be decided now waits, what crashes the pipeline
-twice is set aside as poison, and the others go on.
+Promises: a message is in the pipeline once at a time; what can't be decided now waits, what crashes the
+pipeline twice is set aside as poison, and the others go on.
 """
 
 from __future__ import annotations

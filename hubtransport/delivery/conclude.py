@@ -1,7 +1,7 @@
 """Delivery, the end of an attempt: outcome, reports and events in one commit.
 
-Promise: what a next hop said is not forgotten: the commit is tried until it succeeds, or the daemon ends and finds
-the unit again as it was claimed.
+Promise: what a next hop said is not forgotten: the commit is tried until it succeeds, or the daemon ends and
+finds the unit again as it was claimed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Delivery, what the runner asks of to_hub, to_store and to_internet: a connection to a next hop, and transfers on it."""
+"""Delivery, what the runner asks of to_hub, to_store and to_internet: a connection to a next hop, and
+transfers on it."""
 
 from __future__ import annotations
 

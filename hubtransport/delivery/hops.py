@@ -1,7 +1,8 @@
-"""Delivery, next hops that fail: when they are probed, who takes over meanwhile, and the release at the first success.
+"""Delivery, next hops that fail: when they are probed, who takes over meanwhile, and the release at the first
+success.
 
-Promises: a failed next hop is tried by one connection at a time; a unit goes to another server of its delivery
-group only when the first certainly did not take it, and that is committed before the next attempt.
+Promises: a failed next hop is tried by one connection at a time; a unit goes to another server of its
+delivery group only when the first certainly did not take it, and that is committed before the next attempt.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Delivery, when again: the next attempt of a next hop and of a message, the delay notice, the end.
 
-Towards the Internet with Exchange's three steps: glitch, transient failure, then for ever. Towards Waypost's own
-servers a failed next hop is probed soon, doubling up to a bound, and a message that was deferred alone doubles up
-to the message interval. Jitter only ever shortens an interval, so a bound is a bound.
+Towards the Internet with Exchange's three steps: glitch, transient failure, then for ever. Towards Waypost's
+own servers a failed next hop is probed soon, doubling up to a bound, and a message that was deferred alone
+doubles up to the message interval. Jitter only ever shortens an interval, so a bound is a bound.
 """
 
 from __future__ import annotations

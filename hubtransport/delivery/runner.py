@@ -1,7 +1,7 @@
 """Delivery, the runner: opens connections as the scheduler says, sends units over them, hands outcomes on.
 
-Promises: no unit is sent by two connections at once; a next hop that fails holds up only its own queue; after a
-stop everything that was not being sent is free for any server again.
+Promises: no unit is sent by two connections at once; a next hop that fails holds up only its own queue; after
+a stop everything that was not being sent is free for any server again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Delivery, whose turn it is: queues of units by next hop, with windows, fair to every next hop.
 
-Promises: no next hop has more than its share of connections, a failed one is probed by a single connection when
-its time has come, and nobody's long queue keeps another's short one waiting. At most `window` units of a next hop
-are in memory; the others stay in the database and are asked for in pages.
+Promises: no next hop has more than its share of connections, a failed one is probed by a single connection
+when its time has come, and nobody's long queue keeps another's short one waiting. At most `window` units of a
+next hop are in memory; the others stay in the database and are asked for in pages.
 """
 
 from __future__ import annotations

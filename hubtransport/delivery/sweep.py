@@ -1,7 +1,8 @@
-"""Delivery, what time alone brings about: expiry, delay notices, stuck queues back to the categorizer, old rows.
+"""Delivery, what time alone brings about: expiry, delay notices, stuck queues back to the categorizer, old
+rows.
 
-Runs now and then, in small commits. Promise: a unit whose outcome is unknown is never given up here: it would be a
-report for something that may have arrived.
+Runs now and then, in small commits. Promise: a unit whose outcome is unknown is never given up here: it would
+be a report for something that may have arrived.
 """
 
 from __future__ import annotations

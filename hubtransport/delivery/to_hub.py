@@ -1,4 +1,5 @@
-"""Delivery to another hub of the organisation: SMTP inside mutual TLS, to its listener for Waypost servers."""
+"""Delivery to another hub of the organisation: SMTP inside mutual TLS, to its listener for Waypost
+servers."""
 
 from __future__ import annotations
 

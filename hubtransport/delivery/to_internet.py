@@ -1,8 +1,8 @@
 """Delivery outside: by MX or to smart hosts, with STARTTLS where it is offered.
 
-Opportunistic TLS verifies nothing, and falls back to plain text when it fails: it is better than plain text and no
-more (RFC 7435). A connector with `tls = "required"` sends nothing in the clear, one with "verified" only to hosts
-whose certificate is good for their name; none but those gets a user name and password.
+Opportunistic TLS verifies nothing, and falls back to plain text when it fails: it is better than plain text
+and no more (RFC 7435). A connector with `tls = "required"` sends nothing in the clear, one with "verified"
+only to hosts whose certificate is good for their name; none but those gets a user name and password.
 """
 
 from __future__ import annotations

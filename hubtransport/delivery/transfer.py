@@ -1,4 +1,5 @@
-"""Delivery, one transfer over an SMTP or LMTP connection: an envelope that this server can take, replies as an Attempt."""
+"""Delivery, one transfer over an SMTP or LMTP connection: an envelope that this server can take, replies as
+an Attempt."""
 
 from __future__ import annotations
 
@@ -84,7 +85,8 @@ def transfer_of(unit: Unit) -> Transfer:
 
 
 async def _sender_for(unit: Unit, features: dict[str, str], content: Content) -> Sender:
-    """MAIL parameters that say no more than is so. Raises MailError when this server can't take the message."""
+    """MAIL parameters that say no more than is so. Raises MailError when this server can't take the
+    message."""
     message = unit.message
     sender = message.sender
     limit = features.get("SIZE", "")

@@ -1,8 +1,8 @@
 """The delivery queues: transfer units that are ready, deferred, or unreachable, and what became of attempts.
 
-Units of work for the writer. A unit in the daemon's memory is *claimed*; what was claimed when the daemon ended
-may have been sent: towards a delivery group it is pinned to the server it had. Promises: the outcome of an attempt
-is one commit with its events, its reports and the new unit for whoever is left.
+Units of work for the writer. A unit in the daemon's memory is *claimed*; what was claimed when the daemon
+ended may have been sent: towards a delivery group it is pinned to the server it had. Promises: the outcome of
+an attempt is one commit with its events, its reports and the new unit for whoever is left.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def unclaim(connection: Connection, keys: Sequence[str]) -> None:
 
 
 def conclude(connection: Connection, conclusion: Conclusion) -> tuple[QueuedMessage, ...] | None:
-    """Returns the reports, now queued as messages; None when the unit was gone already: nothing is done twice."""
+    """Returns the reports, now queued as messages; None when the unit was gone already: nothing is done
+    twice."""
     unit, left = conclusion.unit, conclusion.left
     message = unit.message
     if left is not None and left.key == unit.key:
@@ -167,8 +168,8 @@ def redirect(
     to_group: str,
     events: Sequence[TrackingEvent],
 ) -> tuple[StoredHop, StoredHop]:
-    """Units that were certainly not taken by one server go to another: those in memory by key, and all that are
-    only stored. Returns what both queues now have in the database."""
+    """Units that were certainly not taken by one server go to another: those in memory by key, and all that
+    are only stored. Returns what both queues now have in the database."""
     values = {"to_hop": to_hop, "to_group": to_group}
     if keys:
         connection.execute(statements.redirect_units, {"keys": list(keys), **values})

@@ -1,8 +1,9 @@
 """What waits in a hub, as records: messages, their recipients, and transfer units.
 
-A *message* is one arrival. Its recipients wait for the categorizer, or belong to a transfer unit each; a *transfer
-unit* is content, exact recipients, next hop and key, and exists before the first attempt. A recipient that has
-ended (delivered, relayed, failed, merged, expanded) has no row any more; the message goes with its last recipient.
+A *message* is one arrival. Its recipients wait for the categorizer, or belong to a transfer unit each; a
+*transfer unit* is content, exact recipients, next hop and key, and exists before the first attempt. A
+recipient that has ended (delivered, relayed, failed, merged, expanded) has no row any more; the message goes
+with its last recipient.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The submission queue: what was received, or made here, and waits for the categorizer.
 
-Units of work for the writer. Promises: a message, its content, its transfer key with the results and its tracking
-events are one commit; a key that is known changes nothing.
+Units of work for the writer. Promises: a message, its content, its transfer key with the results and its
+tracking events are one commit; a key that is known changes nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Receive, the policy: a verdict on each verb, raised as the MailError that becomes the reply.
 
-From outside only recipients of the organisation are taken, and unknown ones are refused at RCPT, while the others
-go on. From Waypost servers every recipient is taken: what can't be delivered is reported by the categorizer.
+From outside only recipients of the organisation are taken, and unknown ones are refused at RCPT, while the
+others go on. From Waypost servers every recipient is taken: what can't be delivered is reported by the
+categorizer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Receive, one client's session: hooks of the SMTP server, the stamp, the commit, and only then 250.
 
-Promises: 250 2.6.0 is said after the message, its transfer key with the result of every RCPT, and the tracking
-event are committed; a repeat under a known key gets the answers of the first time and stores nothing.
+Promises: 250 2.6.0 is said after the message, its transfer key with the result of every RCPT, and the
+tracking event are committed; a repeat under a known key gets the answers of the first time and stores
+nothing.
 """
 
 from __future__ import annotations

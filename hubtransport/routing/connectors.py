@@ -1,7 +1,7 @@
 """Routing, the way out: which send connector takes a domain outside the organisation.
 
-The most specific address space wins, then the lowest cost, then the first name (Exchange's connector selection,
-without its scopes).
+The most specific address space wins, then the lowest cost, then the first name (Exchange's connector
+selection, without its scopes).
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def matches(address_space: str, domain: str) -> bool:
-    """Whether a domain (as its key) is in an address space: `*`, `example.org`, or `*.example.org` (only below it)."""
+    """Whether a domain (as its key) is in an address space: `*`, `example.org`, or `*.example.org` (only
+    below it)."""
     if address_space == "*":
         return True
     if address_space.startswith("*."):

@@ -1,7 +1,7 @@
 """Routing, the table: a destination becomes the next hop, with the reason.
 
-One table per hub, built from the settings and never changed; a reload builds a new one. The same table answers
-the categorizer and `explain`.
+One table per hub, built from the settings and never changed; a reload builds a new one. The same table
+answers the categorizer and `explain`.
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ class RoutingTable:
             path=best.sites,
             cost=best.cost,
             rule="source-hub",
-            why=f"send connector {choice.connector.name} for {domain} ({choice.why}) sends from {', '.join(hubs)} "
-            f"in site {best.sites[-1]}",
+            why=f"send connector {choice.connector.name} for {domain} ({choice.why}) sends from "
+            f"{', '.join(hubs)} in site {best.sites[-1]}",
         )
 
 

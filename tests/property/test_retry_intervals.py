@@ -1,4 +1,5 @@
-"""Intervals never shrink while failures go on, stay within their bounds, and jitter stays within its share."""
+"""Intervals never shrink while failures go on, stay within their bounds, and jitter stays within its
+share."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def test_intervals(retry: Retry, internal: bool, chance: float) -> None:
     messages = [policy.message_interval_seconds(n, internal=internal) for n in range(1, 60)]
     for intervals in (hops, messages):
         assert intervals == sorted(intervals)
-        assert 0 < intervals[0] and intervals[-1] <= policy.longest_seconds
+        assert intervals[0] > 0 and intervals[-1] <= policy.longest_seconds
     for n in (1, 5, 50):
         drawn = policy.hop_seconds(n, internal=internal)
         assert hops[n - 1] * (1 - JITTER) <= drawn <= hops[n - 1]

@@ -1,4 +1,5 @@
-"""Hubs under test: real ones with their databases and TLS; mailbox stores and hosts outside that answer as told."""
+"""Hubs under test: real ones with their databases and TLS; mailbox stores and hosts outside that answer as
+told."""
 
 from __future__ import annotations
 

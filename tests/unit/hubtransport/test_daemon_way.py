@@ -1,4 +1,5 @@
-"""The way of a message through real hubs: from a store or from outside, to stores, to another hub, to the Internet."""
+"""The way of a message through real hubs: from a store or from outside, to stores, to another hub, to the
+Internet."""
 
 from __future__ import annotations
 
