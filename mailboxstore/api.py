@@ -32,7 +32,6 @@ from foundation.interfaces.mailbox_store import (
     Role,
     Submission,
 )
-from foundation.interfaces.tracking import TrackingEvent
 from foundation.mail.errors import Unavailable
 from foundation.mail.rendering import summarise
 from mailboxstore.database import folders, guards, messages, reading
@@ -47,9 +46,9 @@ from mailboxstore.database.mailboxes import (
     open_change,
     save_change,
 )
-from mailboxstore.database.units import Unit, withdraw_units
 from mailboxstore.notifications import Notifications
 from mailboxstore.outbox.submission import OutboxSubmission
+from mailboxstore.outbox.withdrawal import withdraw
 from mailboxstore.search.runner import FolderSearch
 
 T = TypeVar("T")
@@ -286,7 +285,7 @@ class Store:
         return await self._change(mailbox_id, unit)
 
     async def move(self, mailbox_id: str, folder_id: str, uids: Ranges, target: str) -> Copied:
-        now_ms = self._now_ms()
+        database, now_ms = self._database, self._now_ms()
 
         def unit(connection: Connection, change: MailboxChange) -> Copied:
             source = folder_by_id(connection, mailbox_id, folder_id)
@@ -294,7 +293,7 @@ class Store:
             if into.folder == source.folder:
                 into = source
             rows = messages.messages_in(connection, source.folder, uids)
-            self._withdraw(connection, source, rows, now_ms)
+            withdraw(connection, database, source, rows, now_ms)
             placed = messages.copy_messages(connection, change, rows, into, now_ms)
             messages.remove_messages(connection, change, source, rows, change.mailbox.user_id, now_ms)
             return _copied(into, rows, placed)
@@ -304,7 +303,7 @@ class Store:
     async def expunge(
         self, mailbox_id: str, folder_id: str, uids: Ranges | None, deleted_only: bool = True
     ) -> tuple[int, ...]:
-        now_ms = self._now_ms()
+        database, now_ms = self._database, self._now_ms()
         wanted = messages.EVERYTHING if uids is None else uids
 
         def unit(connection: Connection, change: MailboxChange) -> tuple[int, ...]:
@@ -312,7 +311,7 @@ class Store:
             rows = messages.messages_in(connection, folder.folder, wanted)
             if deleted_only:
                 rows = messages.deleted_only(rows)
-            self._withdraw(connection, folder, rows, now_ms)
+            withdraw(connection, database, folder, rows, now_ms)
             messages.remove_messages(connection, change, folder, rows, change.mailbox.user_id, now_ms)
             return tuple(row.uid for row in rows)
 
@@ -364,17 +363,6 @@ class Store:
     def _now_ms(self) -> int:
         return self._database.clock.now_ms()
 
-    def _withdraw(
-        self, connection: Connection, folder: FolderRow, rows: list[messages.MessageRow], now_ms: int
-    ) -> None:
-        """Outbox entries that go are withdrawn. Refusal INUSE."""
-        if folder.role != "outbox" or not rows:
-            return
-        units = withdraw_units(connection, folder.folder, [row.uid for row in rows])
-        server = self._database.server
-        events = [_withdrawn(server, unit, folder, now_ms) for unit in units]
-        self._database.tracking.record(connection, events)
-
     def _replace_sent_copy(
         self, connection: Connection, change: MailboxChange, folder: FolderRow, message_id: str, now_ms: int
     ) -> None:
@@ -393,24 +381,4 @@ def _copied(into: FolderRow, rows: list[messages.MessageRow], placed: list[int])
         uid_validity=into.uid_validity,
         source_uids=tuple(row.uid for row in rows),
         target_uids=tuple(placed),
-    )
-
-
-def _withdrawn(server: str, unit: Unit, folder: FolderRow, now_ms: int) -> TrackingEvent:
-    return TrackingEvent(
-        event="WITHDRAW",
-        source="STOREDRIVER",
-        at_ms=now_ms,
-        server=server,
-        network_message_id=unit.network_message_id,
-        message_id=unit.message_id,
-        sender=unit.sender.address,
-        recipients=unit.addresses,
-        transfer_key=unit.transfer_key,
-        reason="The user took it out of the Outbox before a hub had it",
-        mailbox_id=unit.mailbox_id,
-        folder_id=folder.folder_id,
-        uid=unit.uid,
-        size_bytes=unit.size_bytes,
-        probe=unit.probe,
     )

@@ -167,7 +167,7 @@ class MailboxStoreDaemon:
     # --- parts ---
 
     async def _open_database(self) -> MailboxDatabase:
-        url = self._settings.database_url or sqlite_url(
+        url = self._settings.connection_url or sqlite_url(
             self._topology.server_folder(self.name) / f"{self._settings.database}.db"
         )
         engine = open_engine(url)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -53,7 +54,7 @@ class Maintenance:
     async def run_once(self) -> None:
         """Everything that is due now."""
         await self._disconnect()
-        await self._repeat(lambda c, now_ms: mailboxes.purge_step(c, now_ms - self._keep_ms))
+        await self._purge()
         contents = self._database.contents
         await self._repeat(lambda c, now_ms: mailboxes.collect_emails(c, contents))
         await self._repeat(guards.prune)
@@ -83,8 +84,7 @@ class Maintenance:
 
     async def _disconnect(self) -> None:
         """Marks mailboxes that no user of this store has any more. Raises Unavailable."""
-        server = self._database.server
-        known = set(await self._directory.mailboxes_of(server))
+        known = set(await self._directory.mailboxes_of(self._database.server))
         after = ""
 
         def query(connection: Connection) -> list[str]:
@@ -92,14 +92,40 @@ class Maintenance:
 
         while page := await self._database.readers.run(query):
             for mailbox_id in page:
-                if mailbox_id in known:
-                    continue
-                user = await self._directory.mailbox(mailbox_id)
-                if user is None or user.store != server:
-                    await self._mark(mailbox_id)
+                if mailbox_id not in known and not await self._lives_here(mailbox_id):
+                    await self._mark(mailbox_id, self._database.clock.now_ms())
             after = page[-1]
 
-    async def _mark(self, mailbox_id: str) -> None:
-        now_ms = self._database.clock.now_ms()
-        log.info("mailbox disconnected", extra={"mailbox_id": mailbox_id})
-        await self._database.writer.run(lambda c: mailboxes.set_disconnected(c, mailbox_id, now_ms))
+    async def _purge(self) -> None:
+        """Removes what was disconnected for long enough; what has a user again is connected. Raises
+        Unavailable.
+        """
+        before_ms = self._database.clock.now_ms() - self._keep_ms
+        after = ""
+
+        def query(connection: Connection) -> list[tuple[str, int]]:
+            return mailboxes.disconnected_mailboxes(connection, after, COMPARED_AT_ONCE)
+
+        while page := await self._database.readers.run(query):
+            for mailbox_id, since_ms in page:
+                if await self._lives_here(mailbox_id):
+                    await self._mark(mailbox_id, None)
+                elif since_ms < before_ms:
+                    log.info("mailbox purged", extra={"mailbox_id": mailbox_id})
+                    await self._repeat(partial(_purge_step, mailbox_id))
+            after = page[-1][0]
+
+    async def _lives_here(self, mailbox_id: str) -> bool:
+        user = await self._directory.mailbox(mailbox_id)
+        return user is not None and user.store == self._database.server
+
+    async def _mark(self, mailbox_id: str, disconnected_at_ms: int | None) -> None:
+        said = "mailbox connected again" if disconnected_at_ms is None else "mailbox disconnected"
+        log.info(said, extra={"mailbox_id": mailbox_id})
+        await self._database.writer.run(
+            lambda c: mailboxes.set_disconnected(c, mailbox_id, disconnected_at_ms)
+        )
+
+
+def _purge_step(mailbox_id: str, connection: Connection, now_ms: int) -> int:
+    return mailboxes.purge_step(connection, mailbox_id)

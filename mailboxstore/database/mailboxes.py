@@ -170,11 +170,21 @@ def connected_mailboxes(connection: Connection, after: str, limit: int) -> list[
     return list(connection.execute(statements.CONNECTED_MAILBOXES, values).scalars())
 
 
-def purge_step(connection: Connection, before_ms: int) -> bool:
-    """Removes a small part of one mailbox disconnected before `before_ms`; False when there is none."""
-    mailbox = connection.execute(statements.EXPIRED_MAILBOXES, {"before_ms": before_ms}).scalar()
-    if mailbox is None:
+def disconnected_mailboxes(connection: Connection, after: str, limit: int) -> list[tuple[str, int]]:
+    """Ids of disconnected mailboxes, and since when."""
+    values = {"after": after, "limit": limit}
+    rows = connection.execute(statements.DISCONNECTED_MAILBOXES, values)
+    return [(row.mailbox_id, row.disconnected_at_ms) for row in rows]
+
+
+def purge_step(connection: Connection, mailbox_id: str) -> bool:
+    """Removes a small part of a disconnected mailbox; False when it is gone, or connected again."""
+    if is_connected(connection, mailbox_id) is not False:
         return False
+    found = find_mailbox(connection, mailbox_id)
+    if found is None:
+        return False
+    mailbox = found.mailbox
     row = connection.execute(statements.FOLDERS_IN, {"mailbox": mailbox}).first()
     if row is not None:
         _purge_folder_step(connection, folder_row(row).folder)

@@ -41,8 +41,11 @@ CONNECTED_MAILBOXES = (
     .order_by(_b.mailbox_id)
     .limit(bindparam("limit"))
 )
-EXPIRED_MAILBOXES = (
-    select(_b.mailbox).where(_b.disconnected_at_ms < bindparam("before_ms")).order_by(_b.mailbox).limit(1)
+DISCONNECTED_MAILBOXES = (
+    select(_b.mailbox_id, _b.disconnected_at_ms)
+    .where(_b.disconnected_at_ms.is_not(None), _b.mailbox_id > bindparam("after"))
+    .order_by(_b.mailbox_id)
+    .limit(bindparam("limit"))
 )
 SET_DISCONNECTED = (
     update(mailboxes)

@@ -1,8 +1,8 @@
 """Transfer units of the Outbox as rows: one for each entry, with its hub, its key and how far it is.
 
-States: `ready` (not tried), `retry` (tried, nothing was taken), `active` (being handed over), `unknown` (a hub
-may have it: only the same hub under the same key is asked again), `repeat` (being asked again). Only `ready` and
-`retry` can be withdrawn.
+States: `ready` (not tried), `retry` (tried, nothing was taken), `active` (being handed over), `unknown` (a
+hub may have it: only the same hub under the same key is asked again), `repeat` (being asked again). Only
+`ready` and `retry` can be withdrawn.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 from sqlalchemy import Connection
 
 from foundation.interfaces.mailbox_store import Notice
@@ -58,9 +59,7 @@ def file_delivery(
     if delivery.transfer_key:
         known = guards.transfer_results(connection, delivery.transfer_key)
         if known is not None:
-            event = _event(database, delivery, now_ms, "DUPLICATEDELIVER", delivery.recipients[0])
-            database.tracking.record(connection, [event])
-            return Filed(tuple(earlier_result(known, item.result_key) for item in delivery.recipients))
+            return answer_again(connection, database, delivery, known, now_ms)
     results: list[RecipientResult] = []
     events: list[TrackingEvent] = []
     notices: list[tuple[str, Notice]] = []
@@ -102,6 +101,25 @@ def file_delivery(
         )
     database.tracking.record(connection, events)
     return Filed(tuple(results), tuple(notices))
+
+
+def answer_again(
+    connection: Connection,
+    database: MailboxDatabase,
+    delivery: Delivery,
+    known: tuple[RecipientResult, ...],
+    now_ms: int,
+) -> Filed:
+    """The unit of work for a transfer that came before: only noted."""
+    event = _event(database, delivery, now_ms, "DUPLICATEDELIVER", delivery.recipients[0])
+    event = msgspec.structs.replace(
+        event,
+        recipients=tuple(item.address for item in delivery.recipients),
+        mailbox_id="",
+        reason="This transfer came before",
+    )
+    database.tracking.record(connection, [event])
+    return Filed(tuple(earlier_result(known, item.result_key) for item in delivery.recipients))
 
 
 def earlier_result(known: tuple[RecipientResult, ...], result_key: str) -> RecipientResult:

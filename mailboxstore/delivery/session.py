@@ -28,7 +28,14 @@ from mailboxstore.database.emails import NewEmail
 from mailboxstore.database.guards import RecipientResult, transfer_results
 from mailboxstore.database.mailboxes import find_mailbox
 from mailboxstore.database.summaries import prefixed
-from mailboxstore.delivery.filing import Delivery, Filed, FiledRecipient, earlier_result, file_delivery
+from mailboxstore.delivery.filing import (
+    Delivery,
+    Filed,
+    FiledRecipient,
+    answer_again,
+    earlier_result,
+    file_delivery,
+)
 from mailboxstore.delivery.policy import mailbox_full, resolve
 
 log = logging.getLogger("waypost.mailboxstore")
@@ -95,7 +102,11 @@ class DeliverySession:
         now_ms = database.clock.now_ms()
         delivery = await database.compute(content.size_bytes, lambda: self._delivery(content, now_ms))
 
+        known = self._known
+
         def unit_of_work(connection: Connection) -> Filed:
+            if known is not None:
+                return answer_again(connection, database, delivery, known, now_ms)
             return file_delivery(connection, database, delivery, now_ms)
 
         try:

@@ -22,6 +22,7 @@ CONNECTIONS_MAX = 20
 IN_HAND_MAX = 60
 """Units claimed for one hub; the rest stays in the database, where it can be withdrawn."""
 IDLE_SECONDS = 60.0
+RUNNER_STOP_SECONDS = 1.0
 
 log = logging.getLogger("waypost.mailboxstore")
 
@@ -130,7 +131,11 @@ class Lane:
         for event in self._idle:
             event.set()
         if self._runner is not None:
-            await asyncio.wait([self._runner])
+            # It may be probing a hub that does not answer.
+            _, late = await asyncio.wait([self._runner], timeout=RUNNER_STOP_SECONDS)
+            if late:
+                self._runner.cancel()
+                await asyncio.wait([self._runner])
         if waiting:
             await self._work.hand_back(waiting, "")
         running = list(self._workers)

@@ -6,6 +6,7 @@ repeat under the same key changes nothing; the copy that leaves has no Bcc field
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -136,19 +137,15 @@ class OutboxSubmission:
             self._publish(result.notices)
             self._turns.accepted(result.unit)
 
-        done = False
-
-        def settled(result: _Submitted) -> None:
-            nonlocal done
-            done = True
-            committed(result)
-
-        try:
-            await database.writer.run(unit_of_work, settled)
-        except Exception:
-            if not done:
+        async def commit() -> None:
+            try:
+                await database.writer.run(unit_of_work, committed)
+            except Exception:
                 self._turns.abandoned(target, state)
-            raise
+                raise
+
+        # A caller that goes away must not keep the place in the hub's lane taken.
+        await asyncio.shield(asyncio.get_running_loop().create_task(commit()))
 
     def _place(
         self,

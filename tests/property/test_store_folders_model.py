@@ -1,5 +1,6 @@
-"""A mailbox against a dictionary: whatever is done in whatever order, UIDs and modseqs only rise, a folder holds
-what the model says, and a client that follows `changes` believes the truth."""
+"""A mailbox against a dictionary: whatever is done in whatever order, UIDs and modseqs only rise, a folder
+holds what the model says, and a client that follows `changes` believes the truth.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,16 +71,22 @@ def message(subject: str = "Lunch", message_id: str = "", body: str = "At noon?"
 
 
 class SetClock:
-    """Stands still until it is set."""
+    """Stands still until it is set, or told to run."""
 
     def __init__(self) -> None:
         self.at_ms = 1_800_000_000_000
+        self._running_since: float | None = None
+
+    def run(self) -> None:
+        self._running_since = time.monotonic()
 
     def now_ms(self) -> int:
-        return self.at_ms
+        if self._running_since is None:
+            return self.at_ms
+        return self.at_ms + int((time.monotonic() - self._running_since) * 1000)
 
     def monotonic(self) -> float:
-        return self.at_ms / 1000
+        return self.now_ms() / 1000
 
     def advance(self, seconds: float) -> None:
         self.at_ms += int(seconds * 1000)

@@ -1,4 +1,6 @@
-"""Submission: Outbox, Sent and the transfer unit in one commit, once for each key, without Bcc in what leaves."""
+"""Submission: Outbox, Sent and the transfer unit in one commit, once for each key, without Bcc in what
+leaves.
+"""
 
 from __future__ import annotations
 

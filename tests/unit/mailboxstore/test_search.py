@@ -31,14 +31,15 @@ from tests.unit.mailboxstore.test_store_folders import refused
 
 DAY = 24 * 3600 * 1000
 LATIN = (
-    "From: =?utf-8?q?J=C3=BCrgen?= <j@example.org>\r\n"
-    "Subject: =?iso-8859-1?q?Gr=FC=DFe?=\r\n aus Ulm\r\n"
-    "Date: Tue, 6 Jan 2026 00:30:00 +0200\r\n"
-    "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
-    "--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
-    "Sch=F6ne Gr=FC=DFe\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    "Content-Transfer-Encoding: base64\r\n\r\nVmVyc3RlY2t0ZXIgVGV4dA==\r\n--b--\r\n"
-).encode()
+    b"From: =?utf-8?q?J=C3=BCrgen?= <j@example.org>\r\n"
+    b"Subject: =?iso-8859-1?q?Gr=FC=DFe?=\r\n aus Ulm\r\n"
+    b"Date: Tue, 6 Jan 2026 00:30:00 +0200\r\n"
+    b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
+    b"--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\n"
+    b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+    b"Sch=F6ne Gr=FC=DFe\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Transfer-Encoding: base64\r\n\r\nVmVyc3RlY2t0ZXIgVGV4dA==\r\n--b--\r\n"
+)
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""What the store does by itself: disconnected mailboxes, content nobody shows, old guards; its control interface."""
+"""What the store does by itself: disconnected mailboxes, content nobody shows, old guards; its control
+interface.
+"""
 
 from __future__ import annotations
 
@@ -60,6 +62,15 @@ async def test_user_put_back_in_time_has_everything(bench: Bench, upkeep: Mainte
     assert await bench.uids() == [1]
 
 
+async def test_mailbox_marked_by_mistake_is_connected_again(bench: Bench, upkeep: Maintenance) -> None:
+    await bench.append()
+    await bench.database.writer.run(lambda c: mailboxes.set_disconnected(c, ME, 0))
+    bench.clock.advance(40 * DAY)
+    await upkeep.run_once()
+    assert await bench.database.readers.run(lambda c: mailboxes.is_connected(c, ME)) is True
+    assert await bench.uids() == [1]
+
+
 async def test_content_that_nobody_shows_goes(bench: Bench, upkeep: Maintenance) -> None:
     await bench.append()
     await bench.append(message("Other"))
@@ -89,7 +100,9 @@ async def test_guards_are_kept_fourteen_days(bench: Bench, upkeep: Maintenance) 
 
 async def test_control_tells_the_queue_and_the_trace(bench: Bench) -> None:
     office = Office(bench, [TestHub("hub-a")])
-    status = ServerStatus(name="store-a", role="store", site="a", pid=1, state="ready", details={"watched": 0})
+    status = ServerStatus(
+        name="store-a", role="store", site="a", pid=1, state="ready", details={"watched": 0}
+    )
 
     async def reload() -> ReloadOutcome:
         return ReloadOutcome(applied=("certificates",))
