@@ -95,6 +95,42 @@ class Identity:
         return context
 
 
+def verifying_client(host: str, ca_file: str = "") -> ssl.SSLContext:
+    """For connections to servers outside that must prove their name, whatever address they were reached by.
+
+    `ca_file`: who may have issued the certificate; empty: whom this machine trusts. Raises CertificateError.
+    """
+    context = _ExpectingContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
+    context.expected_host = host
+    if not ca_file:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        return context
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise CertificateError(
+            Path(ca_file), f"can't be read ({error})", "mend the setting ca_file"
+        ) from error
+    return context
+
+
+class _ExpectingContext(ssl.SSLContext):
+    """Connections are made to addresses; the name to be found is known to the context."""
+
+    expected_host = ""
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return super().wrap_bio(incoming, outgoing, server_side, self.expected_host, session)
+
+
 def certificate_name(certificate: dict[str, Any] | None) -> str:
     """The server name in a verified peer certificate as `getpeercert` gives it; empty if there is none."""
     for kind, value in (certificate or {}).get("subjectAltName", ()):

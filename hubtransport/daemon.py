@@ -146,7 +146,7 @@ class HubTransport:
     # --- parts
 
     async def _open_database(self) -> None:
-        engine = open_engine(sqlite_url(self._folder / "queue.db"))
+        engine = open_engine(self._settings.connection_url or sqlite_url(self._folder / "queue.db"))
         writing = self._world.executor(f"{self.name}-writer", 1)
         reading = self._world.executor(f"{self.name}-readers", READERS)
 

@@ -29,13 +29,14 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError, SQLAlchemyError
 
 from foundation.database.dialects import BUSY_TIMEOUT_MS, begin_sqlite, lock_for_schema, set_pragmas
 
 POOLED = 32
 """Connections of one engine at once; threads of its readers must be fewer."""
 
+PASSWORD_FILE = "password_file"
 _URLS = "Give sqlite:///FILE or postgresql://USER@HOST/DATABASE"
 
 Upgrade = Callable[[Connection, str, int], None]
@@ -70,12 +71,16 @@ def shown_url(engine: Engine) -> str:
 def open_engine(url: str) -> Engine:
     """Connects to nothing yet. Its transactions begin DEFERRED; see `writing` for the writer's.
 
+    `?password_file=FILE` in the URL: the password is read there at each connection, so it may be renewed.
+
     Raises SchemaError when the URL is not understood or its driver is not installed.
     """
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise SchemaError(url, "this is no database URL", _URLS) from error
+    password_file = str(parsed.query.get(PASSWORD_FILE, ""))
+    parsed = parsed.difference_update_query((PASSWORD_FILE,))
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     connect: dict[str, Any] = {}
@@ -99,7 +104,20 @@ def open_engine(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", set_pragmas)
         event.listen(engine, "begin", begin_sqlite)
+    if password_file:
+        event.listen(engine, "do_connect", _with_password(Path(password_file)))
     return engine
+
+
+def _with_password(file: Path) -> Callable[..., None]:
+    def add(dialect: object, record: object, arguments: list[Any], options: dict[str, Any]) -> None:
+        try:
+            options["password"] = file.read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise InvalidRequestError(f"the password file {file} can't be read ({reason})") from error
+
+    return add
 
 
 def writing(engine: Engine) -> Engine:

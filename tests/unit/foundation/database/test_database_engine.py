@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, event, inspect
+from sqlalchemy.exc import InvalidRequestError, OperationalError
 
 from foundation.database.engine import (
     SchemaError,
@@ -50,6 +51,28 @@ def test_settings_of_a_sqlite_connection(tmp_path: Path) -> None:
 def test_a_url_that_can_not_be_used_is_a_clear_error(url: str, problem: str) -> None:
     with pytest.raises(SchemaError, match=problem):
         open_engine(url)
+
+
+def test_the_password_is_read_from_its_file_at_each_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passwords: list[object] = []
+
+    def connect(*_: object, **options: object) -> None:
+        passwords.append(options.get("password"))
+        raise sqlite3.OperationalError("not here")
+
+    monkeypatch.setattr(sqlite3.dbapi2, "connect", connect)
+    file = tmp_path / "a password"
+    engine = open_engine(f"sqlite:///{tmp_path}/a.sqlite?password_file={tmp_path}/a%20password")
+    for password in ("first\n", "second"):
+        file.write_text(password)
+        with pytest.raises(OperationalError):
+            engine.connect()
+    file.unlink()
+    with pytest.raises(InvalidRequestError, match="a password can't be read"):
+        engine.connect()
+    assert passwords == ["first", "second"]
 
 
 def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
