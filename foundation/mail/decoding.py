@@ -11,8 +11,9 @@ from encodings.aliases import aliases
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from foundation.mail.content_fields import Params
     from foundation.mail.headers import Buffer
-    from foundation.mail.mime import Params, Part
+    from foundation.mail.mime import Part
 
 TEXT_OCTETS_MAX = 8 * 1024 * 1024
 """How much of a part is decoded."""

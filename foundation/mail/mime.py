@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from foundation.mail.decoding import decode_header, decode_text, parameter
+from foundation.mail.content_fields import (
+    BOUNDARY_OCTETS_MAX,
+    ENCLOSED_MESSAGE,
+    TEXT_PLAIN,
+    MediaType,
+    Params,
+    boundary_of,
+    disposition_of,
+    first_word,
+    media_type,
+)
+from foundation.mail.decoding import decode_header, decode_text
 from foundation.mail.headers import find_fields, header_block, unfold
 from foundation.mail.imap_envelope import ENVELOPE_FIELDS, envelope_of, merge_fields
 
@@ -36,20 +47,11 @@ DEPTH_MAX = 100
 PARTS_MAX = 10_000
 SEARCHED_OCTETS_MAX = 32 * 1024 * 1024
 
-_BOUNDARY_OCTETS_MAX = 998
-_LINE_OCTETS_MAX = _BOUNDARY_OCTETS_MAX + 64
+_LINE_OCTETS_MAX = BOUNDARY_OCTETS_MAX + 64
 _VALUE_OCTETS_MAX = 1_000_000
 _EMPTY_ENVELOPE = envelope_of({})
 
-_TOKEN = rb"[!#-'*+\-.0-9A-Z^-~]"
-_MEDIA_TYPE = re.compile(rb"[ \t]*+(%b++)[ \t]*+/[ \t]*+(%b++)" % (_TOKEN, _TOKEN))
-_WORD = re.compile(rb"[ \t]*+(?:\([^()]*+\)[ \t]*+){0,8}(%b++)" % _TOKEN)
-_PARAMETER = re.compile(
-    rb';[ \t]*+([^\s=;"]++)[ \t]*+=[ \t]*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)"?|([^;]*+))', re.DOTALL
-)
 _LANGUAGE = re.compile(rb"[A-Za-z0-9-]++")
-_QUOTED_PAIR = re.compile(rb'\\(["\\])')
-_TRAILING_COMMENT = re.compile(rb"(?:^|[ \t])\(")
 _CONTENT_FIELDS = frozenset(
     {
         b"content-type",
@@ -63,9 +65,6 @@ _CONTENT_FIELDS = frozenset(
     }
 )
 _MESSAGE_FIELDS = _CONTENT_FIELDS | ENVELOPE_FIELDS | {b"references"}
-
-Params = tuple[tuple[str, bytes], ...]
-"""Names in lower case; values without quotes, otherwise as they stand (RFC 2231 sections each for itself)."""
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True):
@@ -200,11 +199,6 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Part)
 
 
-_MediaType = tuple[str, str, Params]
-_TEXT_PLAIN: _MediaType = ("text", "plain", (("charset", b"us-ascii"),))  # RFC 2045 5.2
-_ENCLOSED_MESSAGE: _MediaType = ("message", "rfc822", ())  # RFC 2046 5.1.5
-
-
 class _Frame:
     """A part whose end is not reached yet."""
 
@@ -220,11 +214,11 @@ class _Frame:
         "values",
     )
 
-    def __init__(self, start: int, body_start: int, values: dict[bytes, bytes], default: _MediaType) -> None:
+    def __init__(self, start: int, body_start: int, values: dict[bytes, bytes], default: MediaType) -> None:
         self.start = start
         self.body_start = body_start
         self.values = values
-        self.media = _media_type(values.get(b"content-type"), default)
+        self.media = media_type(values.get(b"content-type"), default)
         self.children: list[Part] = []
         self.boundary = b""
         self.delimited = False
@@ -290,14 +284,14 @@ class _Scanner:
             self.parts += 1
             body_start = header_block(self.buffer, start)
             values = _collect(self.buffer, start, body_start, names)
-            frame = _Frame(start, body_start, values, _ENCLOSED_MESSAGE if in_digest else _TEXT_PLAIN)
+            frame = _Frame(start, body_start, values, ENCLOSED_MESSAGE if in_digest else TEXT_PLAIN)
             self.frames.append(frame)
             if frame.is_message:
                 frame.lines_before = self._lines_to(body_start)
             if len(self.frames) > DEPTH_MAX:
                 return
             if frame.media[0] == "multipart":
-                boundary = _boundary(frame.media[2])
+                boundary = boundary_of(frame.media[2])
                 # A boundary that an outer part uses already is the outer part's.
                 if boundary and boundary not in self.boundaries:
                     frame.boundary = boundary
@@ -338,14 +332,14 @@ class _Scanner:
             lines = self._lines_to(end) - frame.lines_before
         elif type_ == "text":
             lines = _count_lines(self.buffer, frame.body_start, end)
-        disposition, disposition_params = _disposition(values.get(b"content-disposition"))
+        disposition, disposition_params = disposition_of(values.get(b"content-disposition"))
         return Part(
             type=type_,
             subtype=subtype,
             params=params,
             id=values.get(b"content-id"),
             description=values.get(b"content-description"),
-            encoding=_word(values.get(b"content-transfer-encoding")) or "7bit",
+            encoding=first_word(values.get(b"content-transfer-encoding")) or "7bit",
             md5=values.get(b"content-md5"),
             disposition=disposition,
             disposition_params=disposition_params,
@@ -374,7 +368,7 @@ def _undivided(start: int, end: int, buffer: Buffer) -> Part:
     return Part(
         type="text",
         subtype="plain",
-        params=_TEXT_PLAIN[2],
+        params=TEXT_PLAIN[2],
         id=None,
         description=None,
         encoding="7bit",
@@ -404,45 +398,3 @@ def _collect(buffer: Buffer, start: int, end: int, names: frozenset[bytes]) -> d
         for name, _, value_start, field_end in find_fields(buffer, start, end)
         if name in names
     )
-
-
-def _media_type(value: bytes | None, default: _MediaType) -> _MediaType:
-    if value is None:
-        return default
-    found = _MEDIA_TYPE.match(value)
-    if not found:
-        return _TEXT_PLAIN
-    type_, subtype = found[1].decode("ascii").lower(), found[2].decode("ascii").lower()
-    return type_, subtype, _parameters(value, found.end())
-
-
-def _parameters(value: bytes, start: int) -> Params:
-    parameters = []
-    for name, quoted, plain in _PARAMETER.findall(value, start):
-        if quoted:
-            text = _QUOTED_PAIR.sub(rb"\1", quoted) if b"\\" in quoted else quoted
-        else:
-            comment = _TRAILING_COMMENT.search(plain)
-            text = (plain[: comment.start()] if comment else plain).strip()
-        parameters.append((name.decode("ascii", "replace").lower(), text))
-    return tuple(parameters)
-
-
-def _boundary(params: Params) -> bytes:
-    for name, value in params:
-        if name == "boundary":
-            boundary = value.rstrip()
-            return boundary if len(boundary) <= _BOUNDARY_OCTETS_MAX else b""
-    return parameter(params, "boundary").encode("utf-8", "replace")[:_BOUNDARY_OCTETS_MAX].rstrip()
-
-
-def _disposition(value: bytes | None) -> tuple[str, Params]:
-    found = _WORD.match(value) if value else None
-    if not found or value is None:
-        return "", ()
-    return found[1].decode("ascii").lower(), _parameters(value, found.end())
-
-
-def _word(value: bytes | None) -> str:
-    found = _WORD.match(value) if value else None
-    return found[1].decode("ascii").lower() if found else ""

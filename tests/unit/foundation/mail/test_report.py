@@ -49,7 +49,9 @@ def read(octets: bytes) -> tuple[EmailMessage, str, list[Message], Message]:
     message = email.message_from_bytes(octets, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     assert not message.defects
-    human, status, returned = message.get_payload()  # type: ignore[misc]
+    parts = message.get_payload()
+    assert isinstance(parts, list)
+    human, status, returned = parts
     assert (
         isinstance(human, EmailMessage)
         and isinstance(status, EmailMessage)
@@ -57,7 +59,7 @@ def read(octets: bytes) -> tuple[EmailMessage, str, list[Message], Message]:
     )
     groups = status.get_payload()
     assert isinstance(groups, list)
-    return message, human.get_content(), groups, returned
+    return message, human.get_content(), [group for group in groups if isinstance(group, Message)], returned
 
 
 def test_header_and_shape() -> None:
