@@ -9,7 +9,7 @@ from foundation.interfaces.directory import Credentials, Directory
 from foundation.mail.address import address_key, split_address
 from foundation.mail.envelope import Recipient, Sender
 from foundation.mail.errors import MailError
-from foundation.mail.headers import count_received, header_block
+from foundation.mail.headers import Content, count_received, read_header
 
 POSTMASTER = "postmaster"
 
@@ -53,15 +53,9 @@ async def check_recipient(recipient: Recipient, directory: Directory, default_do
     return recipient
 
 
-def check_header(start: bytes, *, header_bytes_max: int, hops_max: int) -> bytes:
-    """The message's header. `start` is the beginning of the content, more than `header_bytes_max` of it.
-
-    Raises MailError 552 5.3.4, 554 5.4.6.
-    """
-    size = header_block(start)
-    if size > header_bytes_max:
-        raise MailError(552, "5.3.4", f"The header is larger than {header_bytes_max} octets, the limit here")
-    header = start[:size]
+def check_header(content: Content, *, header_bytes_max: int, hops_max: int) -> bytes:
+    """The message's header. Raises MailError 552 5.3.4, 554 5.4.6."""
+    header = read_header(content, header_bytes_max)
     if count_received(header) > hops_max:
         # RFC 5321 6.3
         raise MailError(554, "5.4.6", f"The message went through more than {hops_max} servers: a loop")

@@ -29,8 +29,6 @@ from foundation.smtp.session import Peer, SessionFacts
 log = logging.getLogger("waypost.clientaccess")
 
 CHUNK_BYTES = 256 * 1024
-FIELD_NAME_BYTES_MAX = 4096
-"""Read beyond the header limit, so that a field cut within its name is not taken for the body."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,7 @@ class SubmissionSession:
             raise MailError(503, "5.5.1", "MAIL comes first")
         desk = self._desk
         try:
-            start = content.read(0, desk.header_bytes_max + FIELD_NAME_BYTES_MAX)
-            header = check_header(start, header_bytes_max=desk.header_bytes_max, hops_max=desk.hops_max)
+            header = check_header(content, header_bytes_max=desk.header_bytes_max, hops_max=desk.hops_max)
             submission = self._submission(self._user, self._command)
             completed = complete_submission(
                 header,

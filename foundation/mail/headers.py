@@ -10,9 +10,10 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from foundation.mail.address import to_a_labels, valid_address, valid_domain
+from foundation.mail.errors import MailError
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 BLIND_RECIPIENTS = frozenset({b"bcc", b"resent-bcc"})
 PRIVATE_PREFIX = b"x-waypost-"
+UNDECIDED_BYTES_MAX = 4096
+"""Read beyond a limit of the header, to see whether the line that was cut there is a field."""
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -30,6 +33,7 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _HEADER_LINE = rb"(?!--)[!-9;-~]++[ \t]*+:|[ \t]|>?From "
 _FIRST_LINE = re.compile(_HEADER_LINE)
 _LAST_LINE_END = re.compile(rb"\n(?!%b)" % _HEADER_LINE)
+_UNDECIDED = re.compile(rb"(?!--)[!-9;-~]*+[ \t]*+\Z|\r\Z")
 _FIELD_END = re.compile(rb"\n(?![ \t])")
 _FIELD_NAME = re.compile(rb"((?!--)[!-9;-~]++)[ \t]*+:")
 _MESSAGE_ID = re.compile(rb"<([^<>\s]{1,995})>")
@@ -45,6 +49,31 @@ class Field(NamedTuple):
     start: int
     value_start: int
     end: int
+
+
+class Content(Protocol):
+    """A whole message, read in pieces."""
+
+    size_bytes: int
+
+    def read(self, offset: int, length: int) -> bytes: ...
+
+
+def read_header(content: Content, limit_bytes: int) -> bytes:
+    """The header with its empty line. Raises MailError 552 5.3.4 beyond the limit."""
+    return leading_header(content.read(0, limit_bytes + UNDECIDED_BYTES_MAX), content.size_bytes, limit_bytes)
+
+
+def leading_header(start: bytes, size_bytes: int, limit_bytes: int) -> bytes:
+    """The header of a content of `size_bytes` from its `start`: all of it, or more than `limit_bytes`.
+
+    A line that `start` cuts where it may yet be a field is no end of the header. Raises MailError 552 5.3.4.
+    """
+    end = header_block(start)
+    cut = len(start) < size_bytes and not _closed(start[:end]) and _UNDECIDED.match(start, end)
+    if end > limit_bytes or cut:
+        raise MailError(552, "5.3.4", f"The header is larger than {limit_bytes} bytes, the limit here")
+    return start[:end]
 
 
 def header_block(buffer: Buffer, start: int = 0) -> int:
@@ -142,8 +171,7 @@ def complete_submission(header: bytes, *, at_ms: int, message_id: str) -> bytes:
         added.append(f"Message-ID: <{_CONTROLS.sub('', message_id)}>\r\n".encode())
     if header and not header.endswith(b"\n"):
         header += b"\r\n"
-    closed = header in (b"\n", b"\r\n") or header.endswith((b"\n\n", b"\n\r\n"))
-    return b"".join(added) + header + (b"" if closed else b"\r\n")
+    return b"".join(added) + header + (b"" if _closed(header) else b"\r\n")
 
 
 def return_path_line(sender: str) -> bytes:
@@ -199,6 +227,11 @@ def received_line(
         clauses.append(f"for <{for_recipient}>")
     folded = "\r\n\t".join(clauses)
     return f"Received: {folded};\r\n\t{date_value(at_ms, offset)}\r\n".encode()
+
+
+def _closed(header: bytes) -> bool:
+    """Whether it ends with its empty line."""
+    return header in (b"\n", b"\r\n") or header.endswith((b"\n\n", b"\n\r\n"))
 
 
 def _host(name: str) -> str:

@@ -15,7 +15,7 @@ from foundation.interfaces.directory import AcceptedDomain, Directory
 from foundation.mail.address import address_key, split_address
 from foundation.mail.envelope import Recipient
 from foundation.mail.errors import MailError
-from foundation.mail.headers import count_received, header_block
+from foundation.mail.headers import Content, count_received, read_header
 from hubtransport.receive.connectors import ReceiveConnector
 
 FREE_BYTES_MIN = 64 * 1024 * 1024
@@ -25,7 +25,7 @@ _ABOVE_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class HeaderFacts(msgspec.Struct, frozen=True):
-    header_bytes: int
+    header: bytes
     utf8: bool
     """Octets above 127 in the header (RFC 6532)."""
 
@@ -61,22 +61,14 @@ def check_space(free_bytes: int) -> None:
         raise MailError(452, "4.3.1", "Not enough space now, try again later")
 
 
-def check_content(buffer: bytes, size_bytes: int, connector: ReceiveConnector) -> HeaderFacts:
-    """`buffer`: the beginning of the content, more than the header limit of it.
-
-    Raises MailError 552 5.3.4, 554 5.4.6.
-    """
-    if size_bytes > connector.message_size_bytes:
+def check_content(content: Content, connector: ReceiveConnector) -> HeaderFacts:
+    """Raises MailError 552 5.3.4, 554 5.4.6."""
+    if content.size_bytes > connector.message_size_bytes:
         raise MailError(
             552, "5.3.4", f"The message is larger than {connector.message_size_bytes} bytes, the limit here"
         )
-    header_bytes = header_block(buffer)
-    if header_bytes > connector.header_size_bytes:
-        raise MailError(
-            552, "5.3.4", f"The header is larger than {connector.header_size_bytes} bytes, the limit here"
-        )
-    header = buffer[:header_bytes]
+    header = read_header(content, connector.header_size_bytes)
     if count_received(header) > connector.hops:
         # RFC 5321 6.3
         raise MailError(554, "5.4.6", f"The message went through more than {connector.hops} servers: a loop")
-    return HeaderFacts(header_bytes, _ABOVE_ASCII.search(header) is not None)
+    return HeaderFacts(header, _ABOVE_ASCII.search(header) is not None)

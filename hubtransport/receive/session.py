@@ -104,19 +104,15 @@ class HubSession:
             return await self._duplicate(self._known)
         now_ms = self._hub.world.clock.now_ms()
         try:
-            start = content.read(0, self._connector.header_size_bytes + 1)
-            facts = check_content(start, content.size_bytes, self._connector)
+            facts = check_content(content, self._connector)
         except MailError as error:
             await self._refused(error, content, now_ms)
             raise
-        if self._connector.trusted:
-            return await self._commit(content, start[: facts.header_bytes], facts, now_ms)
-        header = start[: facts.header_bytes]
-        cleaned = remove_private(header)
-        if cleaned == header:
-            return await self._commit(content, header, facts, now_ms)
-        with _with_header(content, facts.header_bytes, cleaned) as rewritten:
-            return await self._commit(rewritten, cleaned, facts, now_ms)
+        cleaned = facts.header if self._connector.trusted else remove_private(facts.header)
+        if cleaned == facts.header:
+            return await self._commit(content, facts, now_ms)
+        with _with_header(content, len(facts.header), cleaned) as rewritten:
+            return await self._commit(rewritten, HeaderFacts(cleaned, facts.utf8), now_ms)
 
     def reset(self) -> None:
         self._sender = Sender(address="")
@@ -130,9 +126,9 @@ class HubSession:
 
     # --- the commit
 
-    async def _commit(self, content: Spool, header: bytes, facts: HeaderFacts, now_ms: int) -> Reply:
+    async def _commit(self, content: Spool, facts: HeaderFacts, now_ms: int) -> Reply:
         hub = self._hub
-        message = self._message(content, header, facts, now_ms)
+        message = self._message(content, facts, now_ms)
         arrival = Arrival(
             message=message,
             key=self._transfer.transfer_key if self._transfer is not None else "",
@@ -157,7 +153,7 @@ class HubSession:
             return await self._duplicate(accepted)
         return Reply.of(250, "2.6.0", f"{message.network_message_id} queued")
 
-    def _message(self, content: Spool, header: bytes, facts: HeaderFacts, now_ms: int) -> QueuedMessage:
+    def _message(self, content: Spool, facts: HeaderFacts, now_ms: int) -> QueuedMessage:
         hub, transfer = self._hub, self._transfer
         entropy = hub.world.entropy
         network_message_id = transfer.network_message_id if transfer is not None else ""
@@ -165,7 +161,7 @@ class HubSession:
         return QueuedMessage(
             entry_id=entropy.identifier(),
             network_message_id=network_message_id,
-            message_id=message_id(header),
+            message_id=message_id(facts.header),
             sender=self._sender,
             content_bytes=content.size_bytes,
             prefix=self._received(network_message_id, now_ms),
@@ -247,7 +243,7 @@ class HubSession:
     async def _refused(self, error: MailError, content: Spool, now_ms: int) -> None:
         """What is refused at the end of data leaves a trace, too."""
         header = content.read(0, self._connector.header_size_bytes)
-        message = self._message(content, header, HeaderFacts(0, False), now_ms)
+        message = self._message(content, HeaderFacts(header, False), now_ms)
         event = self._event("FAIL", message, now_ms, str(from_error(error)), "refused at the end of data")
         await self._hub.store.writer.run(lambda connection: statements.tracking.record(connection, (event,)))
 

@@ -7,12 +7,14 @@ from email.policy import compat32
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foundation.mail.errors import MailError
 from foundation.mail.headers import (
     complete_submission,
     fields,
     find_fields,
     find_header,
     header_block,
+    leading_header,
     received_line,
     remove_headers,
     remove_private,
@@ -50,6 +52,22 @@ def test_fields_cover_the_header_in_order(header: bytes) -> None:
         assert at <= field.start < field.value_start <= field.end <= end
         at = field.end
     assert header_block(header[:end]) == end
+
+
+@given(ANY, ANY, st.integers(0, 60), st.integers(1, 60))
+def test_a_limit_is_never_passed_by_the_place_of_a_cut(
+    header: bytes, body: bytes, limit: int, more: int
+) -> None:
+    content = header + body
+    start = content[: limit + more]
+    whole = content[: header_block(content)]
+    try:
+        assert leading_header(start, len(content), limit) == whole
+        assert len(whole) <= limit
+    except MailError as error:
+        assert (error.code, error.status) == (552, "5.3.4")
+        # Refused within the limit is only a line without any end in what was read of the content.
+        assert len(whole) > limit or (start != content and b"\n" not in start[len(whole) :])
 
 
 @given(HEADERS)

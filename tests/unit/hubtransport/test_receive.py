@@ -127,6 +127,19 @@ async def test_size_and_header_limits(tmp_path: Path) -> None:
         assert not await lab.queued()
 
 
+async def test_a_header_cut_at_its_limit_is_not_taken_for_the_body(tmp_path: Path) -> None:
+    """Whatever byte of a field the limit falls on: no private field of a stranger comes through."""
+    private = b"X-Waypost-Assessed: yes\r\n"
+    async with Lab(tmp_path, limits=Limits(message_size_bytes=20_000, header_size_bytes=2_000)) as lab:
+        await lab.start("hub-a")
+        connection = await lab.connect_outside()
+        for shift in range(len(private)):
+            content = b"A: " + b"y" * shift + b"\r\n" + private * 100 + CONTENT
+            result = await transmit(connection, "friend@example.org", ["carol@example.test"], content)
+            assert (result.final[0].code, result.final[0].status) == (552, "5.3.4")
+        assert not await lab.queued()
+
+
 async def test_a_full_disk_refuses_for_now(lab: Lab) -> None:
     class Full(SystemDisk):
         def free_bytes(self, folder: Path) -> int:

@@ -3,6 +3,7 @@ from typing import Any, cast
 import pytest
 
 from clientaccess.submission.policy import check_header, check_recipient, check_sender, current_credentials
+from foundation.database.spool import Spool
 from foundation.interfaces.directory import Credentials, Directory
 from foundation.mail.envelope import Recipient, Sender
 from foundation.mail.errors import MailError
@@ -85,8 +86,8 @@ async def test_credentials_are_those_of_now() -> None:
 
 def test_headers() -> None:
     header = b"Received: a\r\nReceived: b\r\nSubject: x\r\n\r\n"
-    assert check_header(header + b"body", header_bytes_max=100, hops_max=2) == header
-    assert check_header(b"no header at all", header_bytes_max=100, hops_max=2) == b""
+    assert check_header(Spool.of(header + b"body"), header_bytes_max=100, hops_max=2) == header
+    assert check_header(Spool.of(b"no header at all"), header_bytes_max=100, hops_max=2) == b""
 
 
 @pytest.mark.parametrize(
@@ -99,5 +100,5 @@ def test_headers() -> None:
 )
 def test_refused_headers(content: bytes, code: int, status: str) -> None:
     with pytest.raises(MailError) as caught:
-        check_header(content, header_bytes_max=100, hops_max=2)
+        check_header(Spool.of(content), header_bytes_max=100, hops_max=2)
     assert (caught.value.code, caught.value.status) == (code, status)
