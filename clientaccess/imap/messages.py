@@ -189,12 +189,3 @@ async def append(context: Context, command: Append, content: Incoming) -> Done:
     if context.selected is not None:
         context.selected.dirty = True  # RFC 3501 6.3.11: the client hears of it at once
     return Done("Appended", b"APPENDUID %d %d" % (appended.uid_validity, appended.uid))
-
-
-async def close(context: Context, expunge_deleted: bool) -> Done:
-    """CLOSE and UNSELECT: the mailbox is left in any case, what was \\Deleted goes without a word."""
-    selected = selected_of(context)
-    context.selected = None
-    if expunge_deleted and not selected.read_only:
-        await context.store.expunge(context.mailbox_id, selected.folder_id, None)
-    return Done("Closed")

@@ -3,6 +3,8 @@ does not know is Malformed, and the session answers BAD."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Callable
 from typing import cast
@@ -11,23 +13,10 @@ import msgspec
 
 from clientaccess.imap import commands as c
 from clientaccess.imap.parse_fetch import fetch
+from clientaccess.imap.parse_list import list_mailboxes, list_subscribed, status
 from clientaccess.imap.parse_search import UnknownCharset, search
 from clientaccess.imap.scanner import Malformed, Scanner
 
-STATUS_ITEMS = frozenset(
-    (
-        "MESSAGES",
-        "RECENT",
-        "UIDNEXT",
-        "UIDVALIDITY",
-        "UNSEEN",
-        "DELETED",
-        "SIZE",
-        "HIGHESTMODSEQ",
-        "APPENDLIMIT",
-        "MAILBOXID",
-    )
-)
 _NO_ITEMS: tuple[str, ...] = ()
 _TAG = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,128}) ")
 
@@ -78,6 +67,17 @@ def parse_append(text: bytes, literals: tuple[bytes, ...] = (), utf8: bool = Fal
     if tagged.command.utf8 != text.endswith(b"~"):
         raise Malformed("A binary literal stands in UTF8 ( ) only", tagged.tag)
     return tagged
+
+
+def plain_response(response: bytes) -> tuple[str, str, str]:
+    """RFC 4616 2: authorization id, login, password from base64. Raises Malformed."""
+    try:
+        fields = base64.b64decode(response, validate=True).decode("utf-8").split("\0")
+    except (binascii.Error, UnicodeError) as error:
+        raise Malformed("Not base64 of UTF-8") from error
+    if len(fields) != 3:
+        raise Malformed("Not a PLAIN response")
+    return fields[0], fields[1], fields[2]
 
 
 def _command(scanner: Scanner) -> c.Command:
@@ -195,99 +195,6 @@ def _unsubscribe(scanner: Scanner) -> c.Command:
     return c.Subscribe(scanner.astring(), subscribed=False)
 
 
-def _status_items(scanner: Scanner) -> tuple[str, ...]:
-    scanner.expect(b"(", "Expected a list of items")
-    items = [scanner.word("an item")]
-    while scanner.accept(b" "):
-        items.append(scanner.word("an item"))
-    scanner.expect(b")")
-    if not STATUS_ITEMS.issuperset(items):
-        raise Malformed("Unknown item")
-    return tuple(dict.fromkeys(items))
-
-
-def _status(scanner: Scanner) -> c.Command:
-    mailbox = scanner.astring()
-    scanner.space()
-    return c.Status(mailbox, _status_items(scanner))
-
-
-def _lsub(scanner: Scanner) -> c.Command:
-    reference = scanner.astring()
-    scanner.space()
-    return c.ListSubscribed(reference, scanner.list_mailbox())
-
-
-_SELECTION = frozenset(("SUBSCRIBED", "REMOTE", "RECURSIVEMATCH", "SPECIAL-USE"))
-
-
-def _list(scanner: Scanner) -> c.Command:
-    selections: list[str] = []
-    extended = scanner.accept(b"(")
-    if extended:
-        selections = _words(scanner)
-        if not _SELECTION.issuperset(selections):
-            raise Malformed("Unknown selection option")
-        if "RECURSIVEMATCH" in selections and not {"SUBSCRIBED", "SPECIAL-USE"}.intersection(selections):
-            raise Malformed("RECURSIVEMATCH needs another option")  # RFC 5258 3
-        scanner.space()
-    reference = scanner.astring()
-    scanner.space()
-    if scanner.accept(b"("):
-        extended = True
-        patterns = [scanner.list_mailbox()]
-        while scanner.accept(b" "):
-            patterns.append(scanner.list_mailbox())
-        scanner.expect(b")")
-    else:
-        patterns = [scanner.list_mailbox()]
-    subscribed, status = False, _NO_ITEMS
-    if scanner.accept(b" "):
-        extended = True
-        subscribed, status = _list_returns(scanner)
-    return c.ListMailboxes(
-        reference,
-        tuple(patterns),
-        "SUBSCRIBED" in selections,
-        "RECURSIVEMATCH" in selections,
-        "SPECIAL-USE" in selections,
-        subscribed or "SUBSCRIBED" in selections,
-        status,
-        extended,
-    )
-
-
-def _words(scanner: Scanner) -> list[str]:
-    """Words up to `)`, which may come at once."""
-    words: list[str] = []
-    while not scanner.accept(b")"):
-        if words:
-            scanner.space()
-        words.append(scanner.word("an option"))
-    return words
-
-
-def _list_returns(scanner: Scanner) -> tuple[bool, tuple[str, ...]]:
-    if scanner.word("RETURN") != "RETURN":
-        raise Malformed("Expected RETURN")
-    scanner.space()
-    scanner.expect(b"(")
-    subscribed, status, first = False, _NO_ITEMS, True
-    while not scanner.accept(b")"):
-        if not first:
-            scanner.space()
-        first = False
-        option = scanner.word("an option")
-        if option == "STATUS":  # RFC 5819 2
-            scanner.space()
-            status = _status_items(scanner)
-        elif option == "SUBSCRIBED":
-            subscribed = True
-        elif option not in ("CHILDREN", "SPECIAL-USE"):
-            raise Malformed("Unknown return option")
-    return subscribed, status
-
-
 def _append(scanner: Scanner) -> c.Command:
     mailbox = scanner.astring()
     scanner.space()
@@ -371,9 +278,9 @@ _WITH_ARGUMENTS: dict[str, Callable[[Scanner], c.Command]] = {
     "RENAME": _rename,
     "SUBSCRIBE": _subscribe,
     "UNSUBSCRIBE": _unsubscribe,
-    "LIST": _list,
-    "LSUB": _lsub,
-    "STATUS": _status,
+    "LIST": list_mailboxes,
+    "LSUB": list_subscribed,
+    "STATUS": status,
     "APPEND": _append,
     "FETCH": fetch,
     "STORE": _store,

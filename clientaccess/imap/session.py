@@ -4,16 +4,13 @@ Output."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from clientaccess.imap import commands as c
-from clientaccess.imap import fetching, mailboxes, messages, responses
+from clientaccess.imap import fetching, mailboxes, messages, responses, selecting
+from clientaccess.imap.capabilities import SessionOptions, announcement, may_log_on
 from clientaccess.imap.context import (
     Context,
     Disconnected,
@@ -24,9 +21,9 @@ from clientaccess.imap.context import (
     Output,
     Rejected,
 )
-from clientaccess.imap.parser import BadCharset, Tagged, parse, parse_append
+from clientaccess.imap.parser import BadCharset, Tagged, parse, parse_append, plain_response
 from clientaccess.imap.scanner import Malformed
-from clientaccess.imap.selected import open_folder, synchronise, tell_expunged
+from clientaccess.imap.selected import synchronise, tell_expunged
 from foundation.interfaces.authentication import Authentication
 from foundation.interfaces.directory import Credentials
 from foundation.interfaces.mailbox_store import MailboxStore, Notice, Refusal
@@ -35,24 +32,7 @@ from foundation.mail.errors import MailError, unexpected
 
 _log = logging.getLogger("waypost.clientaccess")
 
-CAPABILITIES = (
-    "IMAP4rev1 LITERAL+ SASL-IR ENABLE ID IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN LIST-EXTENDED "
-    "LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES CONDSTORE WITHIN OBJECTID SAVEDATE "
-    "STATUS=SIZE UTF8=ACCEPT"
-)
 _EARLY_CHECKED_BYTES = 65536
-
-
-class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
-    hostname: str
-    version: str = ""
-    starttls: bool = True
-    """STARTTLS is to be had."""
-    plain_logon: bool = False
-    """Logon without TLS is allowed."""
-    message_bytes_max: int
-    logon_failures_max: int
-    bad_commands_max: int
 
 
 class Session:
@@ -125,7 +105,7 @@ class Session:
 
     def greet(self) -> None:
         sentence = f"{self._options.hostname} Waypost ready"
-        self._out.write(responses.status(b"*", b"OK", sentence, self._capabilities()))
+        self._out.write(responses.status(b"*", b"OK", sentence, self._capabilities))
 
     def secured(self) -> None:
         """TLS stands; nothing from before it counts (RFC 3501 6.2.1)."""
@@ -279,6 +259,11 @@ class Session:
             self._out.write(responses.status(tag, b"NO", told.sentence, responses.error_code(told)))
         return False
 
+    @property
+    def _capabilities(self) -> bytes:
+        authenticated = self._context is not None
+        return announcement(self._options, authenticated=authenticated, secure=self.secure)
+
     # --- commands ---
 
     async def _obey(self, tagged: Tagged) -> Done | None:
@@ -293,20 +278,8 @@ class Session:
         messages.selected_of(context)
         return await _SELECTED[type(command)](context, command, tag)
 
-    def _capabilities(self) -> bytes:
-        words = ["CAPABILITY", CAPABILITIES, f"APPENDLIMIT={self._options.message_bytes_max}"]
-        if self._context is None:
-            if not self.secure and self._options.starttls:
-                words.append("STARTTLS")
-            words.append("AUTH=PLAIN" if self._may_log_on else "LOGINDISABLED")
-        return " ".join(words).encode("ascii")
-
-    @property
-    def _may_log_on(self) -> bool:
-        return self.secure or self._options.plain_logon
-
     async def _capability(self, tag: bytes, command: c.Capability) -> Done:
-        self._out.write(b"* %b\r\n" % self._capabilities())
+        self._out.write(b"* %b\r\n" % self._capabilities)
         return Done("Told")
 
     async def _noop(self, tag: bytes, command: c.Noop | c.Check) -> Done:
@@ -356,18 +329,11 @@ class Session:
     def _before_logon(self) -> None:
         if self._context is not None:
             raise Misused("Already logged on")
-        if not self._may_log_on:
+        if not may_log_on(self._options, self.secure):
             raise Rejected("Start TLS first", b"PRIVACYREQUIRED")  # RFC 5530 3, RFC 3501 11.1
 
     async def _plain(self, response: bytes) -> Done:
-        """RFC 4616 2: authorization id, NUL, login, NUL, password."""
-        try:
-            fields = base64.b64decode(response, validate=True).decode("utf-8").split("\0")
-        except (binascii.Error, UnicodeError) as error:
-            raise Malformed("Not base64 of UTF-8") from error
-        if len(fields) != 3:
-            raise Malformed("Not a PLAIN response")
-        authorisation, user, password = fields
+        authorisation, user, password = plain_response(response)
         if authorisation not in ("", user):
             raise Rejected("Nobody may act for another here", b"AUTHORIZATIONFAILED")
         return await self._log_on(user, password)
@@ -376,7 +342,6 @@ class Session:
         try:
             credentials = await self._authentication.password(user, password, self._peer)
         except MailError as error:
-            _log.info("logon refused", extra={"login": user, "peer": self._peer, "reason": error.status})
             if error.code == 535:
                 self._logon_failures += 1
             if self._logon_failures >= self._options.logon_failures_max:
@@ -386,8 +351,7 @@ class Session:
         mailbox_id = credentials.user.mailbox_id
         self._context = Context(self._out, store, mailbox_id, self._options.message_bytes_max)
         self.user = credentials.user.address
-        _log.info("logon", extra={"user": self.user, "peer": self._peer, "protocol": "imap"})
-        return Done("Logged on", self._capabilities())
+        return Done("Logged on", self._capabilities)
 
     async def _idle(self, tag: bytes, command: c.Idle) -> None:
         self._authenticated()
@@ -396,58 +360,6 @@ class Session:
 
     async def _end_idle(self) -> Done:
         return Done("Idled")
-
-    async def _namespace(self, tag: bytes, command: c.Namespace) -> Done:
-        self._authenticated()
-        self._out.write(b'* NAMESPACE (("" "/")) NIL NIL\r\n')
-        return Done("Told")
-
-    async def _enable(self, tag: bytes, command: c.Enable) -> Done:
-        context = self._authenticated()
-        if context.selected is not None:
-            raise Misused("ENABLE is for the time before a mailbox is selected")  # RFC 5161 3.1
-        enabled = []
-        for name in dict.fromkeys(command.capabilities):
-            if name == "CONDSTORE":
-                context.condstore = True
-                enabled.append(b" CONDSTORE")
-            elif name == "UTF8=ACCEPT":
-                context.utf8 = True
-                enabled.append(b" UTF8=ACCEPT")
-        self._out.write(b"* ENABLED%b\r\n" % b"".join(enabled))
-        return Done("Enabled")
-
-    async def _select(self, tag: bytes, command: c.Select) -> Done:
-        context = self._authenticated()
-        if context.selected is not None:
-            context.selected = None  # RFC 3501 6.3.1: also when this SELECT fails
-            self._out.write(responses.status(b"*", b"OK", "The previous mailbox is closed", b"CLOSED"))
-        name = mailboxes.existing(context, command.mailbox)
-        if command.condstore:
-            context.condstore = True
-        folder = await context.store.select(context.mailbox_id, name, command.read_only)
-        if not folder.selectable:
-            raise Rejected("The mailbox holds no messages", b"NONEXISTENT")
-        selected = await open_folder(context, folder, command.read_only)
-        view, out = selected.view, self._out
-        out.write(selected.flags_response())
-        out.write(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(view), view.recent))
-        unseen = view.first_unseen()
-        if unseen:
-            out.write(responses.status(b"*", b"OK", "First unseen message", b"UNSEEN %d" % unseen))
-        flags = b"" if command.read_only else b"%b \\*" % responses.SYSTEM_FLAGS
-        for sentence, code in (
-            ("Flags that can be changed", b"PERMANENTFLAGS (%b)" % flags),
-            ("UIDs are valid", b"UIDVALIDITY %d" % folder.uid_validity),
-            ("Predicted next UID", b"UIDNEXT %d" % max(folder.uid_next, view.last_uid + 1)),
-            ("Highest modseq", b"HIGHESTMODSEQ %d" % folder.highest_modseq),
-            ("Id of the mailbox", b"MAILBOXID (%b)" % folder.folder_id.encode("ascii")),
-        ):
-            out.write(responses.status(b"*", b"OK", sentence, code))
-        context.selected = selected
-        if command.read_only:
-            return Done("Examined", b"READ-ONLY")
-        return Done("Selected", b"READ-WRITE")
 
 
 _Handler = Callable[[Session, bytes, Any], Awaitable[Done | None]]
@@ -462,12 +374,13 @@ _GENERAL: dict[type, _Handler] = {
     c.Login: Session._login,
     c.Authenticate: Session._authenticate,
     c.Idle: Session._idle,
-    c.Namespace: Session._namespace,
-    c.Enable: Session._enable,
-    c.Select: Session._select,
 }
 
 _AUTHENTICATED: dict[type, Callable[[Context, Any], Awaitable[Done]]] = {
+    c.Enable: selecting.enable,
+    c.Namespace: selecting.namespace,
+    c.Select: selecting.select,
+    c.Close: selecting.close,
     c.Create: mailboxes.create,
     c.Delete: mailboxes.delete,
     c.Rename: mailboxes.rename,
@@ -478,7 +391,6 @@ _AUTHENTICATED: dict[type, Callable[[Context, Any], Awaitable[Done]]] = {
 }
 
 _SELECTED: dict[type, Callable[[Context, Any, bytes], Awaitable[Done]]] = {
-    c.Close: lambda context, command, tag: messages.close(context, command.expunge),
     c.Expunge: lambda context, command, tag: messages.expunge(context, command),
     c.Fetch: lambda context, command, tag: fetching.fetch(context, command),
     c.Store: lambda context, command, tag: messages.store_flags(context, command),

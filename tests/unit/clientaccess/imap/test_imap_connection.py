@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clientaccess.imap import connection
+from clientaccess.imap import protocol, watching
 from config.model import Limits
 from foundation.certificates import issue_certificate, make_authority
 from foundation.interfaces.mailbox_store import FLAGGED, Folder
@@ -49,7 +49,7 @@ async def test_idle_without_a_mailbox(talk: Talk) -> None:
 async def test_a_watch_that_breaks_is_made_again(
     store: MemoryStore, inbox: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "WATCH_AGAIN_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(watching, "AGAIN_SECONDS", (0.01, 0.02))
     inbox.send(b"a IDLE\r\n")
     assert await inbox.response() == b"+ idling"
     store.watchers[0].put_nowait(Unavailable("The store is away"))
@@ -91,7 +91,7 @@ async def test_a_large_append_is_never_held_by_the_connection(store: MemoryStore
     talk.send(b"\r\n")
     assert await talk.until(b"a") == [b"a NO [UNAVAILABLE] away"]
     assert sum(sizes) == size
-    assert max(sizes) <= 4 * connection.INPUT_BYTES_HIGH
+    assert max(sizes) <= 4 * protocol.INPUT_BYTES_HIGH
 
 
 async def test_append_that_is_too_big(store: MemoryStore) -> None:
@@ -233,7 +233,7 @@ async def test_too_many_connections(store: MemoryStore) -> None:
 
 
 async def test_idle_for_too_long(store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "LOGON_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(protocol, "LOGON_SECONDS_MAX", 0.05)
     server = a_server(store, limits=Limits(imap_idle_seconds=0.2))
     port = await server.start("127.0.0.1", 0, False)
     silent = Talk(*await asyncio.open_connection("127.0.0.1", port))
@@ -250,7 +250,7 @@ async def test_idle_for_too_long(store: MemoryStore, monkeypatch: pytest.MonkeyP
 async def test_a_client_that_does_not_read_is_ended(
     store: MemoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "STALLED_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(protocol, "STALLED_SECONDS_MAX", 0.1)
     for _ in range(40):
         store.deliver(SIMPLE + b"x" * 1_000_000)
     server = a_server(store)
