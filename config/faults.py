@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from config.model import Endpoint, Settings, Site
+from config.layout import keys_of, settings_in
+from config.model import Endpoint, Settings
 from config.problems import Problem, unknown
 
 _WANTED = {
@@ -39,7 +38,7 @@ def _problem(detail: ErrorDetails, kind: type[Settings], place: str, renamed: Ma
     fault, shown = detail["type"], _shown(detail["input"])
     holder = _holder(kind, list(detail["loc"][:-1]))
     if fault == "extra_forbidden":
-        known = _keys(holder)
+        known = list(keys_of(holder))
         return Problem(full, "unknown key", unknown(str(keys[-1]), known, "keys") if known else "remove it")
     if fault == "missing":
         return Problem(full, "is missing", "add it")
@@ -73,24 +72,10 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 
-def _keys(holder: type[Settings]) -> list[str]:
-    """As they stand in the file: sites and servers have their name in the title."""
-    titled = holder is Site or "site" in holder.model_fields
-    return [key for key in holder.model_fields if not (titled and key == "name")]
-
-
 def _holder(kind: type[Settings], path: list[int | str]) -> type[Settings]:
     """The settings class at a place within another."""
     for key in path:
         field = kind.model_fields.get(key) if isinstance(key, str) else None
         if field is not None:
-            kind = _settings_in(field.annotation) or kind
+            kind = settings_in(field.annotation) or kind
     return kind
-
-
-def _settings_in(annotation: Any) -> type[Settings] | None:
-    if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple):
-        return next(filter(None, map(_settings_in, typing.get_args(annotation))), None)
-    return None

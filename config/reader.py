@@ -5,8 +5,10 @@ All faults are reported at once: first those of single settings, and when there 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +17,7 @@ from pydantic import ValidationError
 from config.checks import check
 from config.environment import override
 from config.faults import problems_of
+from config.layout import ROLES, SECTIONS, SMART_HOST_PORT, keys_of
 from config.model import (
     AccessServer,
     DemoUser,
@@ -29,19 +32,15 @@ from config.model import (
 )
 from config.problems import ConfigurationError as ConfigurationError
 from config.problems import Problem, quoted, unknown
+from config.sources import Sources
 
 LONGEST_BYTES = 1024 * 1024
-SMART_HOST_PORT = 25
 
 S = TypeVar("S", bound=Settings)
 
-_SECTIONS = ("organisation", "domains", "sites", "site_links", "servers", "send_connectors", "demo_users")
-_ORGANISATION = ("name", "default_domain", "data", "directory_url", "nearest_free_port")
-_ROLES: dict[str, type[HubServer] | type[StoreServer] | type[AccessServer]] = {
-    "hub": HubServer,
-    "store": StoreServer,
-    "access": AccessServer,
-}
+_LAST_NUMBER = re.compile(r"\[[0-9]+\]$")
+_SECTIONS = tuple(each.name for each in SECTIONS)
+_ORGANISATION = keys_of(Topology)
 
 
 def read_topology(file: Path, environment: Mapping[str, str]) -> Topology:
@@ -49,14 +48,32 @@ def read_topology(file: Path, environment: Mapping[str, str]) -> Topology:
 
     Raises ConfigurationError.
     """
-    data = _parse(file, _text(file))
+    return _read(file, _text(file), environment)[0]
+
+
+def read_with_sources(file: Path, environment: Mapping[str, str]) -> tuple[Topology, Sources]:
+    """The same, and where each setting comes from. Raises ConfigurationError."""
+    text = _text(file)
+    topology, variables = _read(file, text, environment)
+    return topology, Sources(file, text, variables)
+
+
+def _read(file: Path, text: str, environment: Mapping[str, str]) -> tuple[Topology, dict[str, str]]:
+    data = _parse(file, text)
     reading = _Reading()
-    reading.problems.extend(override(data, environment))
+    problems, variables = override(data, environment)
+    reading.problems.extend(problems)
     topology = reading.topology(data)
     problems = reading.problems or (check(topology) if topology is not None else [])
     if problems or topology is None:
-        raise ConfigurationError(file, problems)
-    return topology
+        raise ConfigurationError(file, [_attributed(problem, variables) for problem in problems])
+    return topology, variables
+
+
+def _attributed(problem: Problem, variables: Mapping[str, str]) -> Problem:
+    """Names the variable that gave the value that is wrong."""
+    variable = variables.get(_LAST_NUMBER.sub("", problem.place))
+    return replace(problem, place=f"${variable}: {problem.place}") if variable else problem
 
 
 def _text(file: Path) -> str:
@@ -112,11 +129,11 @@ class _Reading:
         organisation = self._table(data, "organisation")
         for key in organisation:
             if key not in _ORGANISATION:
-                self._problem(f"organisation.{key}", "unknown key", unknown(key, _ORGANISATION, "keys"))
+                mend = unknown(key, tuple(_ORGANISATION), "keys")
+                self._problem(f"organisation.{key}", "unknown key", mend)
         servers = self._servers(data)
         values = {
-            "organisation": organisation.get("name"),
-            **{key: organisation[key] for key in _ORGANISATION[1:] if key in organisation},
+            **{_ORGANISATION[key]: organisation[key] for key in organisation if key in _ORGANISATION},
             "domains": self._domains(data, organisation),
             "sites": self._sites(data),
             "site_links": self._list(data, "site_links", SiteLink),
@@ -128,8 +145,6 @@ class _Reading:
         }
         if isinstance(values.get("data"), str):
             values["data"] = Path(values["data"])
-        if values["organisation"] is None:
-            del values["organisation"]
         found = self._settings(Topology, values, "organisation", {"organisation": "name"})
         return None if self.problems else found
 
@@ -155,16 +170,16 @@ class _Reading:
             place = f"servers.{name}"
             values = dict(self._table(servers, name, "servers."))
             role = values.pop("role", None)
-            if not isinstance(role, str) or role not in _ROLES:
+            if not isinstance(role, str) or role not in ROLES:
                 problem = "is missing" if role is None else f"{role!r} is no role"
-                self._problem(f"{place}.role", problem, f"take one of {quoted(_ROLES)}")
+                self._problem(f"{place}.role", problem, f"take one of {quoted(ROLES)}")
                 continue
             if "name" in values:
                 self._problem(f"{place}.name", "unknown key", "the server's name stands in the table's title")
             limits = values.get("limits", {})
             if isinstance(limits, dict):
-                values["limits"] = {**_own_limits(_ROLES[role]), **limits}
-            server = self._settings(_ROLES[role], {**values, "name": name}, place)
+                values["limits"] = {**_own_limits(ROLES[role]), **limits}
+            server = self._settings(ROLES[role], {**values, "name": name}, place)
             if server is not None:
                 found.append(server)
         return found

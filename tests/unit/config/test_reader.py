@@ -281,35 +281,3 @@ def test_missing_file_folder_and_unreadable_file(tmp_path: Path, monkeypatch: py
         (tmp_path / "secret").touch(0o000)
         with pytest.raises(ConfigurationError, match="Permission denied"):
             read_topology(tmp_path / "secret", {})
-
-
-def test_environment_overrides(tmp_path: Path) -> None:
-    topology = read(
-        tmp_path,
-        TWO_SITES,
-        {
-            "WAYPOST__ORGANISATION__DATA": "/var/lib/waypost",
-            "WAYPOST__SERVERS__HUB_A__SMTP": "0.0.0.0:25",
-            "waypost__servers__hub_b__smtp_internal": '"127.0.0.1:9"',
-            "WAYPOST__ORGANISATION__NEAREST_FREE_PORT": "true",
-            "WAYPOST_CONFIG": "ignored",
-            "HOME": "/root",
-        },
-    )
-    assert topology.data == Path("/var/lib/waypost")
-    assert str(topology.hubs[0].smtp) == "0.0.0.0:25"
-    assert str(topology.hubs[1].smtp_internal) == "127.0.0.1:9"
-    assert topology.nearest_free_port
-
-
-@pytest.mark.parametrize(
-    "variable", ["WAYPOST__", "WAYPOST__DATA", "WAYPOST__SERVERS__HUB_Z__SMTP", "WAYPOST____X"]
-)
-def test_environment_that_names_nothing(tmp_path: Path, variable: str) -> None:
-    found = problems(tmp_path, TWO_SITES, {variable: "1"})
-    assert [problem.place for problem in found] == [f"${variable}"]
-
-
-def test_environment_with_an_unknown_key(tmp_path: Path) -> None:
-    found = problems(tmp_path, TWO_SITES, {"WAYPOST__SERVERS__HUB_A__SMPT": "127.0.0.1:1"})
-    assert [str(problem) for problem in found] == ['servers.hub-a.smpt: unknown key; did you mean "smtp"?']
