@@ -62,7 +62,6 @@ class DeliveryRunner:
     def add(self, unit: Unit) -> None:
         """A committed unit that has a reserved place in memory."""
         self._scheduler.add(unit)
-        self._call_idle(unit.hop)
         self.wake()
 
     def wake(self) -> None:
@@ -99,6 +98,10 @@ class DeliveryRunner:
         for queue in self._scheduler.to_load(now_ms):
             queue.loading = True
             self._spawn(self._load(queue))
+        for hop, waiters in list(self._waiters.items()):
+            queue = self._scheduler.queue(hop)
+            for _ in range(min(len(queue.waiting), len(waiters))):
+                self._call_idle(hop)
         for hop in self._scheduler.to_open(now_ms):
             self._spawn(self._serve(hop))
         if self._timer is not None:
@@ -128,8 +131,6 @@ class DeliveryRunner:
         else:
             queue.waiting.extend(units)
             self._scheduler.set_stored(summary)
-            for _ in units:
-                self._call_idle(queue.hop)
         finally:
             queue.reserved -= count
             queue.loading = False

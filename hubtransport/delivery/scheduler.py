@@ -202,8 +202,10 @@ class Scheduler:
                 times.append(queue.stored_due_ms)
         return min(times, default=None)
 
-    def forget_empty(self) -> None:
-        """Queues without anything cost nothing."""
+    def tidy(self) -> None:
+        """Now and then: queues without anything cost nothing, and a lowered share rises again."""
+        for queue in self._queues.values():
+            queue.connections_max = min(queue.connections_max + 1, CONNECTIONS_PER_HOP)
         for hop in [hop for hop, queue in self._queues.items() if queue.empty]:
             del self._queues[hop]
             self._turn.remove(hop)

@@ -79,7 +79,7 @@ class Sweeper:
         await self.tell_delays()
         await self._reroute()
         await self._prune()
-        self._scheduler.forget_empty()
+        self._scheduler.tidy()
 
     async def expire(self) -> None:
         """Units whose time is over, in memory and in the database."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from config.model import Retry
@@ -238,4 +239,24 @@ async def test_crowded_server_gets_fewer_connections_and_is_not_given_up(lab: La
         return not lab.hubs["hub-a"]._scheduler.failing()
 
     await until(settled, "nothing fails")
+    await lab.until_idle()
+
+
+async def test_idle_connections_that_died_unseen_hold_up_nothing(lab: Lab) -> None:
+    store = lab.stores["store-a"]
+    await lab.start("hub-a")
+    connection = await lab.connect_inside()
+    queue = lab.hubs["hub-a"]._scheduler.queue("store::store-a")
+
+    async def several_idle() -> bool:
+        await asyncio.gather(*(lab.send("carol@example.test") for _ in range(5)), return_exceptions=False)
+        await lab.until_idle()
+        return queue.idle > 1
+
+    await until(several_idle, "more than one idle connection")
+    before = len(store.delivered)
+    await store.stop()
+    await store.start()
+    await lab.send("carol@example.test", connection=connection)
+    await store.wait(before + 1)
     await lab.until_idle()

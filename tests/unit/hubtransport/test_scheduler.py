@@ -132,6 +132,8 @@ def test_refused_further_connections_lower_the_share() -> None:
         scheduler.closed("a")
     scheduler.queue("a").idle = 0
     assert len(scheduler.to_open(0)) == 3
+    scheduler.tidy()
+    assert scheduler.to_open(0) == ["a"]
 
 
 def test_put_back_is_first_again_and_empty_queues_are_forgotten() -> None:
@@ -144,9 +146,9 @@ def test_put_back_is_first_again_and_empty_queues_are_forgotten() -> None:
     scheduler.done(first)
     second = scheduler.take("a")
     assert second is not None
-    scheduler.forget_empty()
+    scheduler.tidy()
     assert scheduler.peek("a") is not None
     scheduler.done(second)
-    scheduler.forget_empty()
+    scheduler.tidy()
     assert scheduler.peek("a") is None
     assert scheduler.take("a") is None
