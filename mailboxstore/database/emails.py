@@ -90,7 +90,7 @@ def change_references(connection: Connection, emails: Iterable[int], change: int
 
 
 def find_email(connection: Connection, email: int) -> StoredEmail | None:
-    row = connection.execute(statements.EMAIL_FOR_TRANSFER, {"email": email}).first()
+    row = connection.execute(statements.EMAIL_PLACE, {"email": email}).first()
     return StoredEmail(*row) if row else None
 
 

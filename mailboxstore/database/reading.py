@@ -4,7 +4,9 @@ transaction.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 from sqlalchemy import Connection
 
@@ -85,7 +87,7 @@ def records_page(
             for row in rows:
                 if range_of(row.uid) < 0:
                     continue
-                record = _record(connection, contents, row._mapping, fields)
+                record = _record(connection, contents, cast(Mapping[str, Any], row._mapping), fields)
                 records.append(record)
                 size_bytes += _size_of(record)
                 if len(records) >= RECORDS_A_PAGE or size_bytes >= PAGE_BYTES:
@@ -122,21 +124,33 @@ def content_page(
 
 
 def _costly(fields: Fields) -> tuple[str, ...]:
-    return tuple(name for name in statements.COSTLY_COLUMNS if getattr(fields, name))
+    wanted = {
+        "envelope": fields.envelope,
+        "body_structure": fields.body_structure,
+        "parts": fields.parts,
+        "place": fields.header or fields.content_up_to_bytes > 0,
+    }
+    return tuple(name for name in statements.COSTLY_COLUMNS if wanted[name])
 
 
-def _record(connection: Connection, contents: Contents, row: object, fields: Fields) -> Record:
-    values = dict(row)  # type: ignore[call-overload]  # a RowMapping
-    email = values.pop("email")
+def _record(connection: Connection, contents: Contents, row: Mapping[str, Any], fields: Fields) -> Record:
+    values = dict(row)
     values["keywords"] = unpack_keywords(values["keywords"])
-    if fields.header or 0 < values["size_bytes"] <= fields.content_up_to_bytes:
-        stored = find_email(connection, email)
-        if stored is None:
-            raise RuntimeError("a message shows an email that is not there")
+    if "content" in values:
+        stored = StoredEmail(
+            prefix=values.pop("prefix"),
+            content=values.pop("content"),
+            content_sha256=values.pop("content_sha256"),
+            size_bytes=values["size_bytes"],
+            header_size=values.pop("header_size"),
+        )
+        whole = stored.size_bytes <= fields.content_up_to_bytes
+        wanted_bytes = stored.size_bytes if whole else stored.header_size if fields.header else 0
+        data = read_email(connection, contents, stored, 0, wanted_bytes) if wanted_bytes else b""
         if fields.header:
-            values["header"] = read_email(connection, contents, stored, 0, stored.header_size)
-        if stored.size_bytes <= fields.content_up_to_bytes:
-            values["content"] = read_email(connection, contents, stored, 0, stored.size_bytes)
+            values["header"] = data[: stored.header_size]
+        if whole:
+            values["content"] = data
     return Record(**values)
 
 

@@ -4,9 +4,10 @@ name.
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, func, insert, literal_column, select, update
+from sqlalchemy import Select, bindparam, delete, insert, literal_column, select, update
 
 from mailboxstore.database.tables import (
     emails,
@@ -33,7 +34,6 @@ _MAILBOX_COLUMNS = (
 )
 ADD_MAILBOX = insert(mailboxes)
 FIND_MAILBOX = select(*_MAILBOX_COLUMNS).where(_b.mailbox_id == bindparam("mailbox_id"))
-MAILBOX_OF = select(*_MAILBOX_COLUMNS).where(_b.mailbox == bindparam("mailbox"))
 MAILBOX_CONNECTED = select(_b.disconnected_at_ms.is_(None)).where(_b.mailbox_id == bindparam("mailbox_id"))
 CONNECTED_MAILBOXES = (
     select(_b.mailbox_id)
@@ -63,7 +63,6 @@ SAVE_MAILBOX = (
     )
 )
 DELETE_MAILBOX = delete(mailboxes).where(_b.mailbox == bindparam("mailbox"))
-COUNT_MAILBOXES = select(func.count()).select_from(mailboxes)
 
 # --- folders ---
 
@@ -165,10 +164,7 @@ UNREFERENCED_EMAILS = (
     .limit(bindparam("limit"))
 )
 DELETE_EMAIL = delete(emails).where(_e.email == bindparam("email"))
-EMAIL_BYTES = select(_e.prefix, _e.content, _e.size_bytes, _e.header_size).where(
-    _e.email == bindparam("email")
-)
-EMAIL_FOR_TRANSFER = select(_e.prefix, _e.content, _e.content_sha256, _e.size_bytes, _e.header_size).where(
+EMAIL_PLACE = select(_e.prefix, _e.content, _e.content_sha256, _e.size_bytes, _e.header_size).where(
     _e.email == bindparam("email")
 )
 
@@ -232,25 +228,22 @@ RECORD_COLUMNS = (
     _m.size_bytes,
     _e.email_id,
     _m.thread_id,
-    _m.email,
 )
-COSTLY_COLUMNS = {"envelope": _e.envelope, "body_structure": _e.body_structure, "parts": _e.parts}
+COSTLY_COLUMNS: dict[str, tuple[Any, ...]] = {
+    "envelope": (_e.envelope,),
+    "body_structure": (_e.body_structure,),
+    "parts": (_e.parts,),
+    "place": (_e.prefix, _e.content, _e.content_sha256, _e.header_size),
+}
+"""`place`: where the bytes of the email are."""
 RECORDS_IN: dict[tuple[str, ...], Select[Any]] = {
-    wanted: select(*RECORD_COLUMNS, *(COSTLY_COLUMNS[name] for name in wanted))
+    wanted: select(*RECORD_COLUMNS, *(column for name in wanted for column in COSTLY_COLUMNS[name]))
     .join(emails, _e.email == _m.email)
     .where(_in_folder, _in_window)
     .order_by(_m.uid)
     .limit(bindparam("limit"))
-    for wanted in (
-        (),
-        ("envelope",),
-        ("body_structure",),
-        ("parts",),
-        ("envelope", "body_structure"),
-        ("envelope", "parts"),
-        ("body_structure", "parts"),
-        ("envelope", "body_structure", "parts"),
-    )
+    for count in range(len(COSTLY_COLUMNS) + 1)
+    for wanted in combinations(COSTLY_COLUMNS, count)
 }
 """By the costly columns wanted, in the order of `COSTLY_COLUMNS`."""
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from foundation.database.content import Contents
 from foundation.database.readers import Readers
 from foundation.interfaces.mailbox_store import And, InUids, Key, Not, Or
-from mailboxstore.database.emails import find_email, read_email
+from mailboxstore.database.emails import StoredEmail, read_email
 from mailboxstore.database.ranges import locate
 from mailboxstore.search import keys, statements
 from mailboxstore.search.text import MessageText, Predicate, predicate
@@ -98,7 +98,7 @@ class FolderSearch:
         matched: list[int] = []
         bytes_read = 0
         for row in rows:
-            message = self._message(connection, row.email, row.size_bytes, row.header_size, row.parts)
+            message = self._message(connection, StoredEmail(*row[2:]), row.parts)
             if wanted(message):
                 matched.append(row.uid)
             bytes_read += message.bytes_read
@@ -106,14 +106,11 @@ class FolderSearch:
                 return matched, row.uid
         return matched, 0
 
-    def _message(
-        self, connection: Connection, email: int, size_bytes: int, header_size: int, parts: bytes
-    ) -> MessageText:
+    def _message(self, connection: Connection, stored: StoredEmail, parts: bytes) -> MessageText:
         def read(offset: int, length: int) -> bytes:
-            stored = find_email(connection, email)
-            return read_email(connection, self._contents, stored, offset, length) if stored else b""
+            return read_email(connection, self._contents, stored, offset, length)
 
-        return MessageText(read, size_bytes, header_size, parts)
+        return MessageText(read, stored.size_bytes, stored.header_size, parts)
 
 
 def _groups(

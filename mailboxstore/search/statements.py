@@ -31,7 +31,7 @@ Clause = ColumnElement[bool]
 _m, _e = messages.c, emails.c
 
 TEXT_OF = (
-    select(_m.uid, _m.email, _e.size_bytes, _e.header_size, _e.parts)
+    select(_m.uid, _e.parts, _e.prefix, _e.content, _e.content_sha256, _e.size_bytes, _e.header_size)
     .join(emails, _e.email == _m.email)
     .where(_m.folder == bindparam("folder"), _m.uid.in_(bindparam("uids", expanding=True)))
     .order_by(_m.uid)

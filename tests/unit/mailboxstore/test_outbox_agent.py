@@ -9,6 +9,7 @@ import pytest
 
 from foundation.interfaces.mailbox_store import SEEN
 from foundation.mail.envelope import Recipient, Sender
+from foundation.mail.errors import MailError
 from foundation.smtp.reply import Reply
 from mailboxstore.control import StoreControl
 from mailboxstore.database.units import Unit, units_page
@@ -16,7 +17,7 @@ from mailboxstore.outbox.agent import OutboxAgent
 from mailboxstore.outbox.reports import Reports
 from mailboxstore.outbox.retry import Backoff
 from mailboxstore.outbox.submission import OutboxSubmission
-from tests.unit.mailboxstore.bench import ALICE, PLAIN, Bench
+from tests.unit.mailboxstore.bench import ALICE, PLAIN, Bench, message
 from tests.unit.mailboxstore.hub import TestHub, connect_in_clear
 
 ME = ALICE.mailbox_id
@@ -307,3 +308,87 @@ async def test_retry_probes_at_once(office: Office) -> None:
     assert await office.agent.retry("hub-a", ()) == 1
     await hub.message()
     await office.until("Outbox", 0)
+
+
+async def test_repeat_that_can_not_be_sent_stays_with_its_hub(office: Office) -> None:
+    """A hub that may have it, and then defers or is away, is asked again; nobody else is, and it can't be
+    withdrawn.
+    """
+    bench, [hub] = office.bench, office.hubs
+    hub.vanish = True
+    hub.final_reply = Reply.of(451, "4.3.0", "Not now")
+    await bench.submit()
+    await hub.attempted(3)
+    [unit] = await office.units()
+    assert unit.state in ("unknown", "repeat") and unit.target == "hub-a"
+    with pytest.raises(Exception, match="on its way"):
+        await bench.store.expunge(ME, await bench.folder_id("Outbox"), None, deleted_only=False)
+    hub.final_reply = None
+    taken = await hub.message()
+    await office.until("Outbox", 0)
+    assert taken.transfer.transfer_key == unit.transfer_key
+
+
+async def test_hub_taken_out_of_the_settings_frees_its_units(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    bench.store._submission = OutboxSubmission(
+        bench.database, bench.turns, bench.notifications.publish, 48 * 3600 * 1000
+    )
+    for state in ("ready", "active"):
+        bench.turns.state = state  # type: ignore[assignment]
+        await bench.submit(key=state)
+    other = TestHub("hub-b")
+    await other.start()
+    office.hubs.append(other)
+    await office.agent.stop()
+    office.hubs.remove(hub)
+    office.agent = office._agent()
+    await office.agent.start()
+    await other.message(2)
+    await office.until("Outbox", 0)
+    assert hub.taken == []
+    await hub.stop()
+
+
+async def test_outcome_is_written_when_the_database_can_again(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, [hub] = office.bench, office.hubs
+    hub.hold = asyncio.Event()
+    await bench.submit()
+    await hub.attempted(1)
+    writer, failures = (
+        bench.database.writer,
+        [MailError(452, "4.3.1", "Full"), MailError(451, "4.3.0", "Busy")],
+    )
+    run = writer.run
+
+    async def failing(*arguments: object, **named: object) -> object:
+        if failures:
+            raise failures.pop()
+        return await run(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writer, "run", failing)
+    hub.hold.set()
+    await office.until("Outbox", 0)
+    assert not failures and len(hub.taken) == 1
+
+
+async def test_large_message_is_sent_in_pieces(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    content = message(body="x" * 700_000, more="Bcc: secret@example.org\r\n")
+    await bench.submit(content)
+    taken = await hub.message()
+    assert taken.content.endswith(content.replace(b"Bcc: secret@example.org\r\n", b""))
+
+
+async def test_caller_that_goes_away_leaves_no_trace_in_the_lane(office: Office) -> None:
+    bench, [hub] = office.bench, office.hubs
+    await bench.store.folders(ME)
+    task = asyncio.create_task(bench.submit())
+    while not office.agent.in_hand and not task.done():
+        await asyncio.sleep(0)
+    task.cancel()
+    await hub.message()
+    await office.until("Outbox", 0)
+    assert office.agent.in_hand == 0
