@@ -12,7 +12,7 @@ from foundation.mail.envelope import Recipient, Sender
 from foundation.mail.errors import MailError
 from foundation.smtp.reply import Reply
 from mailboxstore.control import StoreControl
-from mailboxstore.database.units import Unit, units_page
+from mailboxstore.database.units import State, Unit, units_page
 from mailboxstore.outbox.agent import OutboxAgent
 from mailboxstore.outbox.reports import Reports
 from mailboxstore.outbox.retry import Backoff
@@ -121,6 +121,7 @@ async def test_many_messages_share_kept_connections(office: Office) -> None:
     await office.until("Outbox", 0)
     assert hub.connections_made <= 20
     assert len({taken.transfer.transfer_key for taken in hub.taken}) == 100
+    await office.agent.stop()
     assert office.agent.in_hand == 0
 
 
@@ -385,10 +386,18 @@ async def test_large_message_is_sent_in_pieces(office: Office) -> None:
 async def test_caller_that_goes_away_leaves_no_trace_in_the_lane(office: Office) -> None:
     bench, [hub] = office.bench, office.hubs
     await bench.store.folders(ME)
+    assigned = asyncio.Event()
+    assign = office.agent.assign
+
+    def assign_and_tell() -> tuple[str, State]:
+        assigned.set()
+        return assign()
+
+    office.agent.assign = assign_and_tell  # type: ignore[method-assign]
     task = asyncio.create_task(bench.submit())
-    while not office.agent.in_hand and not task.done():
-        await asyncio.sleep(0)
+    await assigned.wait()
     task.cancel()
     await hub.message()
     await office.until("Outbox", 0)
+    await office.agent.stop()
     assert office.agent.in_hand == 0
