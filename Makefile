@@ -1,6 +1,7 @@
 # make up      set everything up and run the organisation       make test   set everything up and test
 # make install the set-up alone: .venv/bin/waypost              make lock   renew the locked dependencies
-.PHONY: up install install-tests install-programs test check lint lock
+# make test-compose   build the image, and run and test the containers of docker-compose.yml
+.PHONY: up install install-tests install-programs test test-compose check lint lock
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -16,6 +17,11 @@ up: install
 	$(BIN)/waypost up
 
 test: install-tests install-programs check
+
+test-compose:
+	@python3 -m tests.compose.engine
+	@$(MAKE) --no-print-directory install
+	@$(BIN)/python -m tests.compose
 
 check: lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal

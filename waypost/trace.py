@@ -181,7 +181,8 @@ def _took(visit: Visit, key: str, known: frozenset[str]) -> list[str]:
 def _compare_clocks(parent: Visit, child: Visit, key: str, clocks: dict[tuple[str, str], int]) -> None:
     """What was received after it was made and before it was answered was stamped by clocks that agree."""
     own = [event for event in parent.events if event.transfer_key == key]
-    earliest = own[0].at_ms
+    # A store writes nothing of a unit before the hub's answer: then only its own receiving came before.
+    earliest = parent.received_at_ms if own[0].event in ("SEND", "SUBMIT") else own[0].at_ms
     latest = next((event.at_ms for event in own if event.event in ("SEND", "SUBMIT")), None)
     received = child.received_at_ms
     difference = 0

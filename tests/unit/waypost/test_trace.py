@@ -81,6 +81,16 @@ def test_a_clock_that_is_wrong_by_an_hour_changes_no_order_and_is_named() -> Non
     assert named["store-b", "hub-b"] == 3_600_000 - 10
 
 
+def test_a_unit_first_written_of_after_the_answer_makes_no_clock_wrong() -> None:
+    record = Recorder()
+    record("store-a", "RECEIVE", transfer_key="k0", next_hop="access")
+    record("hub-a", "RECEIVE", transfer_key="k1", next_hop="store-a")
+    record("store-a", "SUBMIT", transfer_key="k1", next_hop="hub-a")
+    trace = build_trace(record.events, SERVERS)
+    assert servers(trace) == ["store-a", "hub-a"]
+    assert trace.clock_differences == ()
+
+
 def test_a_server_that_took_it_and_tells_nothing_is_a_gap() -> None:
     record = Recorder()
     across_sites(record)
