@@ -97,8 +97,11 @@ class Channel:
         return self._input.take(count)
 
     def later(self, seconds: float) -> float:
-        """A moment on the loop's clock, for read_data."""
+        """A moment on the loop's clock, for read_data and passed."""
         return self._loop.time() + seconds
+
+    def passed(self, moment: float) -> bool:
+        return self._loop.time() >= moment
 
     def put_back(self, data: bytes) -> None:
         self._input.put_back(data)

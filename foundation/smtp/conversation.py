@@ -25,6 +25,7 @@ log = logging.getLogger("waypost.smtp")
 
 TOO_LONG = MailError(500, "5.5.2", "The line is too long")
 CLOSING = Reply.of(421, "4.3.2", "The server is closing, try again later")
+LONG_ENOUGH = Reply.of(421, "4.4.2", "Connected for long enough, connect again")
 _PROTOCOL_ERRORS = frozenset({500, 501, 502, 503, 504, 538, 555})
 _CONTENT_VERBS = frozenset({"RCPT", "DATA", "BDAT"})
 
@@ -53,6 +54,7 @@ class Conversation:
         self._logon_failures = 0
         self._between_commands = False
         self._stopping = False
+        self._until = channel.later(options.session_seconds)
         handler.facts = SessionFacts(lmtp=options.protocol == "lmtp", tls=peer.tls)
         self._transaction = Transaction(options, handler, entropy)
 
@@ -83,6 +85,8 @@ class Conversation:
             self._between_commands = False
             if self._stopping:
                 raise self._channel.farewell(CLOSING)
+            if not self._options.private and self._channel.passed(self._until):
+                raise self._channel.farewell(LONG_ENOUGH)
             if not line.endswith(b"\r\n") and self._options.bare_newlines != "normalise":
                 raise MailError(500, "5.5.2", "The line does not end with CRLF")
             verb, argument = split_command(line.rstrip(b"\r\n"))

@@ -63,6 +63,8 @@ class ServerOptions:
     idle_seconds: float = 300
     content_seconds: float = 3600
     """The longest that one message's content may take."""
+    session_seconds: float = 3600
+    """The longest that a connection is kept, counted between commands; not on private listeners."""
     handshake_seconds: float = 60
     connections: int = 5000
     connections_per_source: int = 200
