@@ -135,8 +135,8 @@ class HubControl:
 
     async def _release(self, hop: str) -> None:
         """The hop is tried now, whatever failed before."""
-        summary = await self._store.readers.run(lambda connection: stored(connection, hop))
-        self._scheduler.set_stored(summary)
+        # By the writer: counted between two commits, told before the next one is.
+        await self._store.writer.run(lambda connection: stored(connection, hop), self._scheduler.set_stored)
         self._scheduler.due_now(hop)
         self._runner.wake()
 

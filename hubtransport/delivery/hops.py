@@ -20,7 +20,7 @@ from hubtransport.delivery.retry import RetryPolicy
 from hubtransport.delivery.scheduler import Scheduler
 from hubtransport.queues.delivery import clear_hop, redirect, save_hop
 from hubtransport.queues.events import event_of
-from hubtransport.queues.records import HopState, Unit
+from hubtransport.queues.records import HopState, StoredHop, Unit
 from hubtransport.queues.store import QueueStore
 from hubtransport.routing.hop import Hop
 from hubtransport.routing.table import RoutingTable
@@ -111,16 +111,20 @@ class HopKeeper:
         moved = self._scheduler.drop_waiting(hop, [unit.key for unit in movable])
         events = tuple(self._redirected(unit, name, target) for unit in moved)
         keys = [unit.key for unit in moved]
+
+        def counted(summaries: tuple[StoredHop, StoredHop]) -> None:
+            for summary in summaries:
+                self._scheduler.set_stored(summary)
+
         try:
-            from_stored, to_stored = await self._store.writer.run(
-                lambda connection: redirect(connection, keys, hop, to_hop, ",".join(target_group), events)
+            await self._store.writer.run(
+                lambda connection: redirect(connection, keys, hop, to_hop, ",".join(target_group), events),
+                counted,
             )
         except MailError as error:
             log.error("a queue could not be handed over", extra={"hop": hop, "error": str(error)})
             queue.waiting.extend(moved)
             return
-        self._scheduler.set_stored(from_stored)
-        self._scheduler.set_stored(to_stored)
         self._scheduler.queue(to_hop).waiting.extend(
             msgspec.structs.replace(unit, hop=to_hop, group=target_group) for unit in moved
         )

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
+from sqlalchemy import Connection
+
 from foundation.interfaces.world import World
 from foundation.mail.errors import MailError, unexpected
 from hubtransport.delivery.conclude import Concluder
@@ -20,7 +22,7 @@ from hubtransport.delivery.hops import HopKeeper
 from hubtransport.delivery.outcome import Attempt
 from hubtransport.delivery.scheduler import HopQueue, Scheduler
 from hubtransport.queues.delivery import claim_due, stored, unclaim
-from hubtransport.queues.records import Unit
+from hubtransport.queues.records import StoredHop, Unit
 from hubtransport.queues.store import QueueStore
 from hubtransport.routing.hop import Hop, HopKind
 
@@ -117,20 +119,21 @@ class DeliveryRunner:
         count = min(PAGE, max(queue.room, 1))
         queue.reserved += count
         now_ms = self._world.clock.now_ms()
+
+        def claim(connection: Connection) -> tuple[list[Unit], StoredHop]:
+            return claim_due(connection, queue.hop, now_ms, count), stored(connection, queue.hop)
+
+        def claimed(page: tuple[list[Unit], StoredHop]) -> None:
+            # Told in the order of the commits: the outcomes of the next one are counted on top.
+            queue.waiting.extend(page[0])
+            self._scheduler.set_stored(page[1])
+
         try:
-            units, summary = await self._store.writer.run(
-                lambda connection: (
-                    claim_due(connection, queue.hop, now_ms, count),
-                    stored(connection, queue.hop),
-                )
-            )
+            await self._store.writer.run(claim, claimed)
         except MailError as error:
             log.error("a queue could not be read", extra={"hop": queue.hop, "error": str(error)})
             await asyncio.sleep(LOAD_RETRY_SECONDS)
             return
-        else:
-            queue.waiting.extend(units)
-            self._scheduler.set_stored(summary)
         finally:
             queue.reserved -= count
             queue.loading = False

@@ -118,8 +118,8 @@ class Sweeper:
     async def _count(self, hop: str) -> None:
         if Hop.parse(hop).kind == "unreachable":
             return
-        summary = await self._store.readers.run(lambda connection: stored(connection, hop))
-        self._scheduler.set_stored(summary)
+        # By the writer: counted between two commits, told before the next one is.
+        await self._store.writer.run(lambda connection: stored(connection, hop), self._scheduler.set_stored)
 
     async def _tell_delay(self, unit: Unit, now_ms: int) -> None:
         queue = self._scheduler.peek(unit.hop)
