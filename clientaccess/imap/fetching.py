@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
 from clientaccess.imap import responses
 from clientaccess.imap.commands import Fetch
-from clientaccess.imap.context import Context, Done, Farewell, Rejected
+from clientaccess.imap.context import Context, Done, Farewell, Rejected, streaming
 from clientaccess.imap.fetch import Piece, Plan, Token, local_response
 from clientaccess.imap.messages import chosen, selected_of
 from clientaccess.imap.selected import Selected, synchronise
@@ -64,15 +64,15 @@ async def _from_store(
     view = selected.view
     marks = plan.sees and not selected.read_only
     given = 0
-    batches = context.store.records(context.mailbox_id, selected.folder_id, view.ranges(numbers), plan.fields)
-    async for batch in batches:
-        seen = await _mark_seen(context, selected, batch) if marks else {}
-        for record in batch:
-            number = view.number(record.uid)
-            if not number:
-                continue
-            given += await _one(context, selected, plan, number, record, seen.get(record.uid))
-        await context.out.flush()
+    records = context.store.records(context.mailbox_id, selected.folder_id, view.ranges(numbers), plan.fields)
+    async with streaming(records) as batches:
+        async for batch in batches:
+            seen = await _mark_seen(context, selected, batch) if marks else {}
+            for record in batch:
+                number = view.number(record.uid)
+                if number:
+                    given += await _one(context, selected, plan, number, record, seen.get(record.uid))
+            await context.out.flush()
     return given < len(numbers)
 
 
@@ -132,44 +132,41 @@ async def _nested(
 ) -> dict[Piece, bytes]:
     found: dict[Piece, bytes] = {}
     for piece in plan.nested_headers(record, root):
-        chunks = [
-            chunk
-            async for chunk in context.store.content(
-                context.mailbox_id, selected.folder_id, record.uid, piece.offset, piece.length
-            )
-        ]
-        found[piece] = b"".join(chunks)
+        async with streaming(_content(context, selected, record.uid, piece)) as chunks:
+            found[piece] = b"".join([chunk async for chunk in chunks])
     return found
+
+
+def _content(context: Context, selected: Selected, uid: int, piece: Piece) -> AsyncIterator[bytes]:
+    return context.store.content(context.mailbox_id, selected.folder_id, uid, piece.offset, piece.length)
 
 
 async def _write(context: Context, selected: Selected, uid: int, tokens: Sequence[Token]) -> None:
     """Copies pieces through. Raises Refusal EXPUNGED before anything is written, Farewell after."""
     out = context.out
-    held: list[bytes] = []  # nothing is said before the first piece is surely there
-    started = False
+    held: list[bytes] | None = []  # nothing is said before the first piece is surely there
     for token in tokens:
         if isinstance(token, bytes):
-            if started:
+            if held is None:
                 out.write(token)
             else:
                 held.append(token)
             continue
         left = token.length
         try:
-            async for chunk in context.store.content(
-                context.mailbox_id, selected.folder_id, uid, token.offset, token.length
-            ):
-                if not started:
-                    started = True
-                    out.write(b"".join(held))
-                out.write(chunk)
-                left -= len(chunk)
-                await out.flush()
+            async with streaming(_content(context, selected, uid, token)) as chunks:
+                async for chunk in chunks:
+                    if held is not None:
+                        out.write(b"".join(held))
+                        held = None
+                    out.write(chunk)
+                    left -= len(chunk)
+                    await out.flush()
         except MailError as error:
-            if not started:
+            if held is not None:
                 raise
             raise Farewell("A message could not be read to its end", b"UNAVAILABLE") from error
         if left:  # the literal's size is said already
             raise Farewell("A message is shorter than the store said", b"SERVERBUG")
-    if not started:
+    if held is not None:
         out.write(b"".join(held))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from clientaccess.imap import responses
 from clientaccess.imap.commands import FetchItem
-from clientaccess.imap.context import Context, Farewell
+from clientaccess.imap.context import Context, Farewell, streaming
 from clientaccess.imap.fetch import local_response
 from clientaccess.imap.view import View
 from foundation.interfaces.mailbox_store import Changes, FlagEntry, Folder, Notice
@@ -62,9 +62,10 @@ async def open_folder(context: Context, folder: Folder, read_only: bool) -> Sele
     """Reads UIDs and flags of every message, in batches."""
     selected = Selected(folder, read_only)
     first_recent = folder.first_recent_uid
-    async for batch in context.store.flags(context.mailbox_id, folder.folder_id):
-        for entry in batch:
-            selected.view.append(entry, recent=bool(first_recent) and entry.uid >= first_recent)
+    async with streaming(context.store.flags(context.mailbox_id, folder.folder_id)) as batches:
+        async for batch in batches:
+            for entry in batch:
+                selected.view.append(entry, recent=bool(first_recent) and entry.uid >= first_recent)
     return selected
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from clientaccess.imap.context import streaming
 from foundation.interfaces.mailbox_store import MailboxStore, Notice
 from foundation.interfaces.world import Entropy
 from foundation.mail.errors import MailError
@@ -25,9 +26,10 @@ async def watch(
     delay = shortest
     while True:
         try:
-            async for notice in store.watch(mailbox_id):
-                delay = shortest
-                noticed(notice)
+            async with streaming(store.watch(mailbox_id)) as notices:
+                async for notice in notices:
+                    delay = shortest
+                    noticed(notice)
         except MailError as error:
             _log.info("mailbox can't be watched now", extra={"mailbox_id": mailbox_id, "reason": str(error)})
         except Exception:

@@ -47,14 +47,16 @@ async def test_idle_without_a_mailbox(talk: Talk) -> None:
 
 
 async def test_a_watch_that_breaks_is_made_again(
-    store: MemoryStore, inbox: Talk, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "AGAIN_SECONDS", (0.01, 0.02))
-    inbox.send(b"a IDLE\r\n")
-    assert await inbox.response() == b"+ idling"
+    talk = await Talk.open(port, select="INBOX")
+    talk.send(b"a IDLE\r\n")
+    assert await talk.response() == b"+ idling"
     store.watchers[0].put_nowait(Unavailable("The store is away"))
     store.deliver(SIMPLE)
-    assert await inbox.response() == b"* 4 EXISTS"
+    assert await talk.response() == b"* 1 EXISTS"
+    talk.close()
 
 
 # --- APPEND ---

@@ -13,6 +13,9 @@ import pytest
 from clientaccess.imap.connection import ImapOptions, ImapServer
 from config.model import Limits
 from foundation.interfaces.directory import Credentials
+from foundation.interfaces.mailbox_store import MailboxStore
+from foundation.rpc.client import RpcClient, TcpTarget
+from foundation.rpc.server import RpcServer
 from tests.unit.clientaccess.imap.rig import Talk
 from tests.unit.mailboxstore.bench import ALICE, PLAIN, Bench, open_bench
 
@@ -38,12 +41,22 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     await made.close()
 
 
-@pytest.fixture
-async def port(bench: Bench) -> AsyncIterator[int]:
+@pytest.fixture(params=["called", "over RPC"])
+async def port(bench: Bench, request: pytest.FixtureRequest) -> AsyncIterator[int]:
+    """Of an IMAP listener that has the store in its process, or at the other end of a connection."""
+    rpc = RpcServer(
+        {MailboxStore: bench.store},
+        authorise=lambda peer, service, method: True,
+        trace_id=bench.world.entropy.identifier,
+    )
+    client = RpcClient(TcpTarget("127.0.0.1", await rpc.serve_tls("127.0.0.1", 0, None)))
+    store = bench.store if request.param == "called" else client.interface(MailboxStore)
     options = ImapOptions(hostname="mail", tls=None, limits=Limits(), plain_logon=True)
-    server = ImapServer(options, Alice(), lambda credentials: bench.store, bench.world)
+    server = ImapServer(options, Alice(), lambda credentials: store, bench.world)
     yield await server.start("127.0.0.1", 0, False)
     await server.stop(1)
+    await client.close()
+    await rpc.stop()
 
 
 async def append(talk: Talk, content: bytes, arguments: str = "INBOX") -> bytes:
@@ -111,6 +124,21 @@ async def test_idle_is_told_by_the_store(bench: Bench, port: int) -> None:
     assert await talk.response() == b"+ idling"
     await bench.append()
     assert await talk.response() == b"* 1 EXISTS"
+    talk.close()
+
+
+async def test_large_messages_through(bench: Bench, port: int) -> None:
+    talk = await Talk.open(port)
+    large = PLAIN + b"0123456789abcde\n" * 50_000
+    assert b"APPENDUID" in await append(talk, large)
+    await talk.ask("SELECT INBOX")
+    assert (await talk.ask("FETCH 1 BODY.PEEK[]"))[0].endswith(large + b")")
+    assert b" BAD " in await append(talk, large, "INBOX (\\Nosuch)")
+    tail = b"APPEND INBOX {%d+}\r\n%b trailing" % (len(large), large)
+    assert b" BAD " in (await talk.ask(tail))[-1]
+    assert b" NO [CANNOT]" in await append(talk, large + b"\0")
+    assert b" NO [TRYCREATE]" in await append(talk, large, "nosuch")
+    assert b"* 1 EXISTS" in await talk.ask("SELECT INBOX")
     talk.close()
 
 
