@@ -24,7 +24,7 @@ test-compose:
 	@$(BIN)/python -m tests.compose
 
 check: lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install-tests
 	$(BIN)/ruff format --check .
