@@ -11,7 +11,7 @@ from tests.unit.foundation.database.notes import Notes
 
 
 def crashed_copy(file: Path, to: Path, garbage: bytes) -> None:
-    """What a killed process leaves: the log is not yet in the database file; `garbage` is written after it."""
+    """What a killed process leaves, its log not yet in the database file; then `garbage`."""
     shutil.copy(file, to)
     log = Path(f"{file}-wal").read_bytes()
     assert log
