@@ -6,11 +6,12 @@ while a client is waited for; a mailbox appears at first use when the directory 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
 
@@ -88,8 +89,11 @@ class Store:
 
     async def submit(self, submission: Submission, content: AsyncIterator[bytes]) -> None:
         await self._mailbox(submission.mailbox_id)
-        with await self._spool(content) as spool:
-            await self._submission.submit(submission, spool)
+        await _to_its_end(self._submit(submission, await self._spool(content)))
+
+    async def _submit(self, submission: Submission, content: Spool) -> None:
+        with content:
+            await self._submission.submit(submission, content)
 
     # --- folders ---
 
@@ -231,10 +235,10 @@ class Store:
         await self._mailbox(mailbox_id)
         # Before the content is read: a client learns at once that the folder is not there.
         await self._database.readers.run(lambda c: folders.target_folder(c, open_change(c, mailbox_id), name))
-        with await self._spool(content) as spool:
-            return await self._append(
-                mailbox_id, name, flags, keywords, internal_date_ms, internal_offset_minutes, spool
-            )
+        spool = await self._spool(content)
+        return await _to_its_end(
+            self._append(mailbox_id, name, flags, keywords, internal_date_ms, internal_offset_minutes, spool)
+        )
 
     async def _append(
         self,
@@ -269,7 +273,8 @@ class Store:
                 self._replace_sent_copy(connection, change, folder, summary.message_id, now_ms)
             return Appended(uid_validity=folder.uid_validity, uid=uid)
 
-        return await self._change(mailbox_id, unit)
+        with spool:
+            return await self._change(mailbox_id, unit)
 
     async def copy(self, mailbox_id: str, folder_id: str, uids: Ranges, target: str) -> Copied:
         now_ms, quota_bytes = self._now_ms(), self._database.quota_bytes
@@ -374,6 +379,11 @@ class Store:
             if rows:
                 messages.remove_messages(connection, change, folder, rows, mailbox.user_id, now_ms)
                 return
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """A caller that goes away does not cancel it: the content it holds is needed until the commit."""
+    return await asyncio.shield(asyncio.get_running_loop().create_task(work))
 
 
 def _copied(into: FolderRow, rows: list[messages.MessageRow], placed: list[int]) -> Copied:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from foundation.database.content import Contents
 from foundation.database.spool import Spool
+from foundation.mail.errors import Unavailable
 from foundation.mail.rendering import Summary
 from mailboxstore.database import statements
 
@@ -53,6 +54,9 @@ def add_email(connection: Connection, contents: Contents, email: NewEmail, refer
     content = connection.execute(statements.CONTENT_BY_DIGEST, {"content_sha256": digest}).scalar()
     if content is None:
         content = contents.write(connection, email.content)
+        if email.content.size_bytes and not email.content.read(0, 1):
+            # Closed meanwhile, by a server that stops: what was written may be less than the whole.
+            raise Unavailable("The message was given up while it was being stored")
     else:
         contents.retain(connection, content)
     summary = email.summary

@@ -6,7 +6,6 @@ repeat under the same key changes nothing; the copy that leaves has no Bcc field
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -48,8 +47,15 @@ class Turns(Protocol):
 
 @dataclass(frozen=True)
 class _Prepared:
+    """A submission with everything that is decided before its unit of work."""
+
+    submission: Submission
     sent: NewEmail
     leaving: NewEmail
+    target: str
+    state: State
+    transfer_key: str
+    now_ms: int
 
 
 @dataclass(frozen=True)
@@ -73,79 +79,86 @@ class OutboxSubmission:
         self._expiry_ms = expiry_ms
 
     async def submit(self, submission: Submission, content: Spool) -> None:
-        """Returns after the commit. Refusal OVERQUOTA, NONEXISTENT; the caller closes `content`."""
-        database = self._database
-        prepared = await database.compute(
-            content.size_bytes, lambda: _prepare(submission, content, database.identifier)
-        )
-        target, state = self._turns.assign()
-        transfer_key = database.identifier()
-        now_ms = database.clock.now_ms()
+        """Returns after the commit. Not to be cancelled; the caller closes `content`.
 
-        def unit_of_work(connection: Connection) -> _Submitted:
-            if guards.was_submitted(connection, submission.key):
-                return _Submitted(None)
-            change = open_change(connection, submission.mailbox_id)
-            both = prepared.sent.size_bytes + prepared.leaving.size_bytes
-            refuse_over_quota(change.mailbox, both, database.quota_bytes)
-            outbox = folder_by_role(connection, change, "outbox", now_ms, database.identifier)
-            sent = folder_by_role(connection, change, "sent", now_ms, database.identifier)
-            thread = thread_of(
-                connection, change.mailbox.mailbox, prepared.sent.summary, prepared.sent.email_id
-            )
-            sent_uid = self._place(connection, change, sent, prepared.sent, thread, now_ms)[1]
-            email, uid = self._place(connection, change, outbox, prepared.leaving, thread, now_ms)
-            message_id = prepared.sent.summary.message_id
-            if message_id:
-                guards.remember_sent_copy(
-                    connection, change.mailbox.mailbox, message_id, sent.folder, sent_uid, now_ms
-                )
-            guards.remember_submission(
-                connection, submission.key, submission.network_message_id, submission.mailbox_id, now_ms
-            )
-            unit = Unit(
-                transfer_key=transfer_key,
-                folder=outbox.folder,
-                uid=uid,
-                email=email,
-                mailbox_id=submission.mailbox_id,
-                network_message_id=submission.network_message_id,
-                message_id=message_id,
-                sender=submission.sender,
-                recipients=submission.recipients,
-                probe=submission.probe,
-                size_bytes=prepared.leaving.size_bytes,
-                target=target,
-                state=state,
-                attempts=1 if state == "active" else 0,
-                last_attempt_at_ms=now_ms if state == "active" else 0,
-                next_attempt_at_ms=now_ms,
-                received_at_ms=submission.received_at_ms or now_ms,
-                expires_at_ms=now_ms + self._expiry_ms,
-            )
-            add_unit(connection, unit)
-            database.tracking.record(
-                connection, [_received(database.server, submission, unit, outbox, now_ms)]
-            )
-            save_change(connection, change)
-            return _Submitted(unit, change.all_notices(submission.mailbox_id))
+        Refusal OVERQUOTA, NONEXISTENT.
+        """
+        database, turns = self._database, self._turns
+        sent, leaving = await database.compute(
+            content.size_bytes, lambda: _emails(submission, content, database.identifier)
+        )
+        target, state = turns.assign()
+        prepared = _Prepared(
+            submission, sent, leaving, target, state, database.identifier(), database.clock.now_ms()
+        )
 
         def committed(result: _Submitted) -> None:
             if result.unit is None:
-                self._turns.abandoned(target, state)
+                turns.abandoned(target, state)
                 return
             self._publish(result.notices)
-            self._turns.accepted(result.unit)
+            turns.accepted(result.unit)
 
-        async def commit() -> None:
-            try:
-                await database.writer.run(unit_of_work, committed)
-            except Exception:
-                self._turns.abandoned(target, state)
-                raise
+        try:
+            await database.writer.run(lambda connection: self._file(connection, prepared), committed)
+        except Exception:
+            turns.abandoned(target, state)
+            raise
+        finally:
+            if leaving.content is not content:
+                leaving.content.close()
 
-        # A caller that goes away must not keep the place in the hub's lane taken.
-        await asyncio.shield(asyncio.get_running_loop().create_task(commit()))
+    def _file(self, connection: Connection, prepared: _Prepared) -> _Submitted:
+        """The unit of work."""
+        database, submission, now_ms = self._database, prepared.submission, prepared.now_ms
+        if guards.was_submitted(connection, submission.key):
+            return _Submitted(None)
+        change = open_change(connection, submission.mailbox_id)
+        mailbox = change.mailbox
+        both = prepared.sent.size_bytes + prepared.leaving.size_bytes
+        refuse_over_quota(mailbox, both, database.quota_bytes)
+        outbox = folder_by_role(connection, change, "outbox", now_ms, database.identifier)
+        sent = folder_by_role(connection, change, "sent", now_ms, database.identifier)
+        summary = prepared.sent.summary
+        thread = thread_of(connection, mailbox.mailbox, summary, prepared.sent.email_id)
+        _, sent_uid = self._place(connection, change, sent, prepared.sent, thread, now_ms)
+        email, uid = self._place(connection, change, outbox, prepared.leaving, thread, now_ms)
+        if summary.message_id:
+            guards.remember_sent_copy(
+                connection, mailbox.mailbox, summary.message_id, sent.folder, sent_uid, now_ms
+            )
+        guards.remember_submission(
+            connection, submission.key, submission.network_message_id, submission.mailbox_id, now_ms
+        )
+        unit = self._unit(prepared, outbox.folder, uid, email)
+        add_unit(connection, unit)
+        database.tracking.record(connection, [_received(database.server, submission, unit, outbox, now_ms)])
+        save_change(connection, change)
+        return _Submitted(unit, change.all_notices(submission.mailbox_id))
+
+    def _unit(self, prepared: _Prepared, folder: int, uid: int, email: int) -> Unit:
+        submission, now_ms = prepared.submission, prepared.now_ms
+        begun = prepared.state == "active"
+        return Unit(
+            transfer_key=prepared.transfer_key,
+            folder=folder,
+            uid=uid,
+            email=email,
+            mailbox_id=submission.mailbox_id,
+            network_message_id=submission.network_message_id,
+            message_id=prepared.sent.summary.message_id,
+            sender=submission.sender,
+            recipients=submission.recipients,
+            probe=submission.probe,
+            size_bytes=prepared.leaving.size_bytes,
+            target=prepared.target,
+            state=prepared.state,
+            attempts=1 if begun else 0,
+            last_attempt_at_ms=now_ms if begun else 0,
+            next_attempt_at_ms=now_ms,
+            received_at_ms=submission.received_at_ms or now_ms,
+            expires_at_ms=now_ms + self._expiry_ms,
+        )
 
     def _place(
         self,
@@ -163,7 +176,10 @@ class OutboxSubmission:
         return email, place_message(connection, change, folder, placement)
 
 
-def _prepare(submission: Submission, content: Spool, identifier: Callable[[], str]) -> _Prepared:
+def _emails(
+    submission: Submission, content: Spool, identifier: Callable[[], str]
+) -> tuple[NewEmail, NewEmail]:
+    """The Sent copy, and the one that leaves."""
     buffer = content.buffer()
     summary = summarise(buffer)
     sent = NewEmail(identifier(), b"", content, summary)
@@ -178,7 +194,7 @@ def _prepare(submission: Submission, content: Spool, identifier: Callable[[], st
         leaving_content,
         prefixed(leaving_summary, len(submission.received)),
     )
-    return _Prepared(sent, leaving)
+    return sent, leaving
 
 
 def _with_header(content: Spool, header: bytes, old_header_bytes: int) -> Spool:

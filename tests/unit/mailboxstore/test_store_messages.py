@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
+from foundation.database.spool import Spool
 from foundation.interfaces.mailbox_store import (
     ANSWERED,
     DELETED,
@@ -15,9 +17,11 @@ from foundation.interfaces.mailbox_store import (
     FlagChange,
     FlagEntry,
 )
-from foundation.mail.errors import MailError
+from foundation.mail.errors import MailError, Unavailable
 from foundation.mail.mime import decode_parts
+from foundation.mail.rendering import summarise
 from mailboxstore.database import messages as units
+from mailboxstore.database.emails import NewEmail, add_email
 from tests.unit.mailboxstore.bench import ALICE, BOB, PLAIN, Bench, message, open_bench, pieces
 from tests.unit.mailboxstore.test_store_folders import refused
 
@@ -81,6 +85,34 @@ async def test_large_contents_come_a_few_at_a_time(bench: Bench) -> None:
     wanted = Fields(content_up_to_bytes=1024 * 1024)
     batches = [len(batch) async for batch in bench.store.records(ME, folder_id, ALL, wanted)]
     assert batches == [2, 2, 1]
+
+
+async def test_caller_that_goes_away_cancels_no_commit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.store.folders(ME)
+    begun, run = asyncio.Event(), bench.database.writer.run
+
+    async def told(*arguments: object, **named: object) -> object:
+        begun.set()
+        return await run(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bench.database.writer, "run", told)
+    watch = bench.store.watch(ME)
+    await anext(watch)
+    task = asyncio.create_task(bench.append())
+    await begun.wait()
+    task.cancel()
+    await anext(watch)
+    await watch.aclose()
+    assert task.cancelled() and [record.content for record in await bench.records()] == [PLAIN]
+
+
+async def test_content_that_was_closed_is_not_stored(bench: Bench) -> None:
+    spool = Spool.of(PLAIN)
+    email = NewEmail("e", b"", spool, summarise(PLAIN))
+    spool.close()
+    with pytest.raises(Unavailable):
+        await bench.database.writer.run(lambda c: add_email(c, bench.database.contents, email, 1))
+    assert await bench.count("contents") == 0
 
 
 async def test_append_refusals(bench: Bench) -> None:
