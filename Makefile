@@ -1,7 +1,8 @@
 # make up      set everything up and run the organisation       make test   set everything up and test
 # make install the set-up alone: .venv/bin/waypost              make lock   renew the locked dependencies
+# make docs    make docs/ anew where it is made from the code
 # make test-compose   build the image, and run and test the containers of docker-compose.yml
-.PHONY: up install install-tests install-programs test test-compose check lint lock
+.PHONY: up install install-tests install-programs install-curl test test-compose check lint lock
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -9,11 +10,26 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PROGRAMS := swaks isync msmtp curl
 
+# $(call need,PROGRAMS,PACKAGES,WHAT FOR): installs Debian packages when a program is missing and this is root, else
+# names the line to run.
+define need
+@missing=; for program in $(1); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+if [ -n "$$missing" ]; then \
+  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+    echo "Installing$$missing, $(3)"; \
+    { $(APT) update && $(APT) install -y $(2) >/dev/null; } || echo "They could not be installed." >&2; \
+  else \
+    echo "Missing:$$missing, $(3). To have it: sudo apt-get install -y $(2)" >&2; \
+  fi; \
+fi
+endef
+APT := DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300
+
 install: $(VENV)/.installed
 
 install-tests: $(VENV)/.installed-tests
 
-up: install
+up: install install-curl
 	$(BIN)/waypost up
 
 test: install-tests install-programs check
@@ -42,7 +58,7 @@ $(VENV)/bin/python:
 	[ -n "$$python" ] || { echo "Waypost needs Python 3.11 or newer: apt-get install -y python3 python3-venv" >&2; exit 1; }; \
 	if ! $$python -c 'import venv, ensurepip' 2>/dev/null; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3-venv; \
+	    echo "Installing python3-venv"; $(APT) update && $(APT) install -y python3-venv >/dev/null; \
 	  else \
 	    echo "Python's venv module is missing: sudo apt-get install -y python3-venv" >&2; exit 1; \
 	  fi; \
@@ -59,16 +75,13 @@ $(VENV)/.installed-tests: requirements-test.lock $(VENV)/.installed
 	@touch $@
 
 install-programs:
-	@missing=; for program in swaks mbsync msmtp curl; do \
-	  command -v $$program >/dev/null || missing=yes; \
-	done; \
-	if [ -n "$$missing" ]; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y $(PROGRAMS); \
-	  else \
-	    echo "Mail programs that tests use are missing: sudo apt-get install -y $(PROGRAMS)" >&2; \
-	  fi; \
-	fi
+	$(call need,swaks mbsync msmtp curl,$(PROGRAMS),mail programs that tests use)
+
+install-curl:
+	$(call need,curl,curl,which the lines to paste use)
+
+docs: install
+	$(BIN)/waypost config reference --into docs/configuration.md
 
 lock:
 	$(PIP) --require-hashes --no-deps -r requirements-test.lock
