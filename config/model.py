@@ -284,14 +284,14 @@ class Topology(Settings):
 
     organisation: AtFirstStart[str]
     """Name of the organisation."""
+    default_domain: AtRestart[str]
+    """Domain of the servers' host names and of reports."""
     data: AtRestart[Path] = Path("data")
     """Folder of all that is kept; relative to the current folder."""
     directory_url: AtRestart[str] = ""
     """Database of the directory, like `postgresql://user@host/name`. Empty: SQLite in `data/directory`."""
     directory_password_file: AtRestart[str] = ""
     """File with the password for it, read at each connection."""
-    default_domain: AtRestart[str]
-    """Domain of the servers' host names and of reports."""
     domains: tuple[Domain, ...]
     sites: tuple[Site, ...]
     site_links: tuple[SiteLink, ...] = ()

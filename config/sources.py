@@ -103,8 +103,8 @@ def _opened(parsed: dict[str, Any], counts: dict[str, int], *, listed: bool) -> 
 
 
 def _leaves(value: Any, path: tuple[Part, ...] = ()) -> Iterator[tuple[tuple[Part, ...], Any]]:
-    """Everything in tables and lists of tables that is none itself."""
-    if isinstance(value, dict) and value:
+    """Everything in tables and lists of tables that is none itself; empty tables are nothing."""
+    if isinstance(value, dict):
         for key, inner in value.items():
             yield from _leaves(inner, (*path, key))
     elif isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):

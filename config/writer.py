@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from config.model import Endpoint, HubServer, Settings, StoreServer, Topology
+from config.layout import keys_of, role_of
+from config.model import Endpoint, Settings, Topology
 
 _SUB_TABLES = ("limits", "retry")
 
@@ -18,11 +19,9 @@ def write_topology(topology: Topology) -> str:
 
 def _lines(topology: Topology) -> Iterator[str]:
     yield "[organisation]"
-    yield f"name = {_value(topology.organisation)}"
-    yield f"default_domain = {_value(topology.default_domain)}"
-    for key in ("data", "directory_url", "nearest_free_port"):
-        value = getattr(topology, key)
-        if value != Topology.model_fields[key].default:
+    for key, name in keys_of(Topology).items():
+        value, field = getattr(topology, name), Topology.model_fields[name]
+        if field.is_required() or value != field.default:
             yield f"{key} = {_value(value)}"
     for domain in topology.domains:
         yield from ("", "[[domains]]", *_pairs(domain))
@@ -31,15 +30,9 @@ def _lines(topology: Topology) -> Iterator[str]:
     for link in topology.site_links:
         yield from ("", "[[site_links]]", *_pairs(link))
     for server in topology.servers:
-        role = (
-            "hub"
-            if isinstance(server, HubServer)
-            else "store"
-            if isinstance(server, StoreServer)
-            else "access"
-        )
         title = f"servers.{_key(server.name)}"
-        yield from ("", f"[{title}]", f'role = "{role}"', *_pairs(server, without=("name", *_SUB_TABLES)))
+        role = f'role = "{role_of(type(server))}"'
+        yield from ("", f"[{title}]", role, *_pairs(server, without=("name", *_SUB_TABLES)))
         for table in _SUB_TABLES:
             settings = getattr(server, table, None)
             if isinstance(settings, Settings):
@@ -50,12 +43,6 @@ def _lines(topology: Topology) -> Iterator[str]:
         yield from ("", "[[send_connectors]]", *_pairs(connector))
     for user in topology.demo_users:
         yield from ("", "[[demo_users]]", *_pairs(user))
-
-
-def _role(server: Settings) -> str:
-    if isinstance(server, HubServer):
-        return "hub"
-    return "store" if isinstance(server, StoreServer) else "access"
 
 
 def _pairs(settings: Settings, without: tuple[str, ...] = ()) -> Iterator[str]:

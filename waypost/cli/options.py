@@ -12,6 +12,7 @@ from waypost.cli.output import CommandFailed
 
 if TYPE_CHECKING:
     from config.model import Topology
+    from config.problems import ConfigurationError
 
 ConfigOption = Annotated[
     Path | None,
@@ -33,7 +34,8 @@ def find_config(option: Path | None) -> Path | None:
     return EMBEDDED_CONFIG if EMBEDDED_CONFIG.exists() else None
 
 
-def load_topology(option: Path | None) -> Topology:
+def wanted_config(option: Path | None) -> Path:
+    """The same; an error where there is none."""
     file = find_config(option)
     if file is None:
         raise CommandFailed(
@@ -41,7 +43,11 @@ def load_topology(option: Path | None) -> Topology:
             "there is no configuration: no --config FILE, no WAYPOST_CONFIG, no ./data/waypost.toml",
             mend="waypost up makes one and starts it",
         )
-    return read(file)
+    return file
+
+
+def load_topology(option: Path | None) -> Topology:
+    return read(wanted_config(option))
 
 
 def read(file: Path) -> Topology:
@@ -50,17 +56,21 @@ def read(file: Path) -> Topology:
     try:
         return read_topology(file, os.environ)
     except ConfigurationError as error:
-        problems = [
-            {"message": each.problem, "place": _place(error.file, each.place), "mend": each.mend}
-            for each in error.problems
-        ]
-        raise CommandFailed(
-            "configuration",
-            error.problem,
-            place=_place(error.file, error.place),
-            mend=error.mend,
-            further=problems[1:],
-        ) from error
+        raise configuration_failed(error) from error
+
+
+def configuration_failed(error: ConfigurationError) -> CommandFailed:
+    problems = [
+        {"message": each.problem, "place": _place(error.file, each.place), "mend": each.mend}
+        for each in error.problems
+    ]
+    return CommandFailed(
+        "configuration",
+        error.problem,
+        place=_place(error.file, error.place),
+        mend=error.mend,
+        further=problems[1:],
+    )
 
 
 def _place(file: Path | str, key: str) -> str:

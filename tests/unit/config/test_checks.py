@@ -12,6 +12,7 @@ from config.reader import ConfigurationError, read_topology
 SINGLE = (files("config") / "single.toml").read_text()
 TWO_SITES = (files("config") / "two-sites.toml").read_text()
 RETRY = "[servers.hub.retry]\n"
+SMART = '\n[[send_connectors]]\nname = "smart"\nsmart_hosts = ["isp.test"]\n'
 CONNECTOR = '\n[[send_connectors]]\nname = "out"\n'
 
 
@@ -184,6 +185,43 @@ def two(before: str, after: str) -> str:
             SINGLE + CONNECTOR + 'address_spaces = ["*.*"]',
             'send_connectors[0].address_spaces: "*.*" is no address space',
         ),
+        (
+            SINGLE + CONNECTOR + 'tls = "verified"',
+            'send_connectors[0].tls: is "verified", but by MX a host\'s name is not known beforehand',
+        ),
+        (
+            SINGLE + CONNECTOR + 'implicit_tls = true\ntls = "required"',
+            "send_connectors[0].implicit_tls: is for smart hosts",
+        ),
+        (
+            SINGLE + SMART + "implicit_tls = true",
+            'send_connectors[0].implicit_tls: there is no way around TLS with it, but tls is "opportunistic"',
+        ),
+        (SINGLE + SMART + 'ca_file = "x"', "send_connectors[0].ca_file: nothing is verified"),
+        (
+            SINGLE + SMART + 'tls = "verified"\nusername = "x"',
+            "send_connectors[0].password_file: is missing; username and password_file come together",
+        ),
+        (
+            SINGLE + SMART + 'tls = "verified"\npassword_file = "x"',
+            "send_connectors[0].username: is missing; username and password_file come together",
+        ),
+        (
+            SINGLE + SMART + 'tls = "required"\nusername = "x"\npassword_file = "x"',
+            "send_connectors[0].username: a password is for a host whose certificate was verified, but tls",
+        ),
+        (
+            single('data = "data"', 'directory_password_file = "x"'),
+            "organisation.directory_password_file: there is no database to log on to: directory_url is none",
+        ),
+        (
+            two("[servers.store-a]", '[servers.store-a]\ndatabase_password_file = "x"'),
+            "servers.store-a.database_password_file: there is no database to log on to: database_url is ",
+        ),
+        (
+            two("[servers.hub-a]", '[servers.hub-a]\ndatabase_url = "postgres:x"'),
+            "servers.hub-a.database_url: is no database URL that Waypost knows",
+        ),
         (SINGLE + CONNECTOR + "address_spaces = []", "send_connectors[0].address_spaces: is empty"),
         (SINGLE + CONNECTOR + "cost = 0", "send_connectors[0].cost: is below 1"),
         (SINGLE + CONNECTOR + "port = 0", "send_connectors[0].port: is 0"),
@@ -212,6 +250,7 @@ def test_role_that_is_missing(tmp_path: Path, role: str) -> None:
         single('"127.0.0.1:2525"', '"127.0.0.2:1143"'),
         single('"127.0.0.1:2525"', '"0.0.0.0:0"'),
         SINGLE + CONNECTOR,
+        SINGLE + SMART + 'tls = "verified"\nimplicit_tls = true\nusername = "x"\npassword_file = "x"',
         # Containers: each its own machine, each listening on all its addresses.
         TWO_SITES.replace("127.0.0.1:2725", "hub-a:2725")
         .replace("127.0.0.1:2735", "hub-b:2735")

@@ -26,7 +26,11 @@ probe_first_seconds = 0.25
 name = "a \\"quoted\\" näme\\u007f\\n"
 address_spaces = ["*.other.test", "bücher.test"]
 smart_hosts = ["mail.isp.test", "[2001:db8::1]:587"]
-tls = "none"
+tls = "verified"
+implicit_tls = true
+ca_file = "ca.pem"
+username = "someone"
+password_file = "/run/secrets/someone"
 """
 
 
@@ -47,7 +51,11 @@ def test_ready_topologies(tmp_path: Path, name: str) -> None:
 
 def test_everything(tmp_path: Path) -> None:
     text = (files("config") / "single.toml").read_text()
-    text = text.replace('data = "data"', 'data = "/srv/way post"\ndirectory_url = "postgresql://x/y"')
+    text = text.replace(
+        'data = "data"',
+        'data = "/srv/way post"\ndirectory_url = "postgresql://x/y"\n'
+        'directory_password_file = "/run/secrets/directory"',
+    )
     topology = read(tmp_path, text + MORE)
     assert read(tmp_path, write_topology(topology)) == topology
     assert topology.access[0].limits.recipients == 5000
