@@ -19,6 +19,7 @@ from foundation.database.readers import Readers
 from foundation.database.writer import Writer
 from foundation.directory.lookup import DirectoryLookup
 from foundation.interfaces.control import Control, Listener, ReloadOutcome, ServerStatus
+from foundation.interfaces.explanation import Explains
 from foundation.interfaces.world import World
 from foundation.rpc.server import RpcServer
 from foundation.smtp.server import Peer, ServerOptions, SmtpServer
@@ -38,6 +39,7 @@ from hubtransport.delivery.to_hub import HubCourier
 from hubtransport.delivery.to_internet import InternetCourier
 from hubtransport.delivery.to_store import StoreCourier
 from hubtransport.dsn import Reporter
+from hubtransport.explain import HubExplainer
 from hubtransport.queues.delivery import recover
 from hubtransport.queues.records import QueuedMessage
 from hubtransport.queues.store import QueueStore
@@ -46,6 +48,7 @@ from hubtransport.receive.connectors import ReceiveConnector, internal, outside
 from hubtransport.receive.session import HubSession, Reception
 from hubtransport.routing.hop import Hop, HopKind
 from hubtransport.routing.table import RoutingTable
+from hubtransport.routing.topology import hub_host_names
 
 log = logging.getLogger("waypost.hubtransport")
 
@@ -169,7 +172,7 @@ class HubTransport:
         world, store, scheduler = self._world, self._store, self._scheduler
         self._concluder = Concluder(store, scheduler, self._retry, self._reporter, world, self._submitted)
         hops = HopKeeper(store, scheduler, self._retry, table, world, self.name)
-        internet = InternetCourier(table, world, self._hostname, self._own_names())
+        internet = InternetCourier(table, world, self._hostname, hub_host_names(self._topology))
         couriers: dict[HopKind, Courier] = {
             "hub": HubCourier(table, self._identity, self._hostname),
             "store": StoreCourier(table, self._identity, self._hostname),
@@ -200,6 +203,16 @@ class HubTransport:
             submitted=self._submitted,
         )
 
+        self._explainer = HubExplainer(
+            self._settings,
+            self._topology,
+            self._context,
+            self._agents,
+            internet.hosts,
+            lambda: {queue.hop: queue.failing for queue in scheduler.queues() if queue.failing is not None},
+            live=True,
+        )
+
     def _context(self) -> Context:
         return Context(
             directory=self._directory,
@@ -214,10 +227,6 @@ class HubTransport:
     def _add_stored(self, hop: str, count: int, due_at_ms: int) -> None:
         self._scheduler.add_stored(hop, count, due_at_ms)
         self._runner.wake()
-
-    def _own_names(self) -> frozenset[str]:
-        """Host names of this organisation's hubs."""
-        return frozenset(f"{hub.name}.{self._topology.default_domain}".lower() for hub in self._topology.hubs)
 
     async def _recover(self) -> None:
         now_ms = self._world.clock.now_ms()
@@ -247,7 +256,7 @@ class HubTransport:
         port = await self._serve(internal(settings, self._topology), inside.host, inside.port)
         found.append(Listener(protocol="smtp-internal", host=inside.host, port=port))
         self._rpc = RpcServer(
-            {Control: self._control},
+            {Control: self._control, Explains: self._explainer},
             authorise=self._may_call,
             trace_id=self._world.entropy.identifier,
             peer_name=self._identity.peer_name,

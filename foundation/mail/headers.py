@@ -54,7 +54,8 @@ class Field(NamedTuple):
 class Content(Protocol):
     """A whole message, read in pieces."""
 
-    size_bytes: int
+    @property
+    def size_bytes(self) -> int: ...
 
     def read(self, offset: int, length: int) -> bytes: ...
 

@@ -111,11 +111,6 @@ async def categorize(message: QueuedMessage, context: Context, chain: AgentChain
     )
 
 
-async def explain(message: QueuedMessage, context: Context, chain: AgentChain) -> tuple[Decision, ...]:
-    """Every decision in order, for a message that is not sent."""
-    return (await categorize(message, context, chain)).decisions
-
-
 def _too_many_rounds(candidate: Candidate) -> Candidate:
     sentence = f"The address {candidate.recipient.address} leads on without end"
     return msgspec.structs.replace(candidate, failure=MailError(554, "5.4.6", sentence))

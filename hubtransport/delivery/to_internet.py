@@ -67,7 +67,7 @@ class InternetCourier:
         if hop.kind == "smarthost":
             targets: Sequence[Target] = [Target(host.host, host.port) for host in connector.smart_hosts]
         else:
-            targets = [Target(host, connector.port) for host in await self._hosts(hop.name)]
+            targets = [Target(host, connector.port) for host in await self.hosts(hop.name)]
         problems: list[str] = []
         for target in targets:
             line = await self._try_host(target, connector, problems)
@@ -75,8 +75,8 @@ class InternetCourier:
                 return line
         raise HopFailed("; ".join(problems[-3:]) or f"{hop.name} has no host that could be tried")
 
-    async def _hosts(self, domain: str) -> tuple[str, ...]:
-        """Raises HopFailed, HopRefused."""
+    async def hosts(self, domain: str) -> tuple[str, ...]:
+        """Who takes mail for a domain, in the order they are tried. Raises HopFailed, HopRefused."""
         if domain.startswith("["):
             return (_literal(domain),)
         try:

@@ -38,3 +38,8 @@ def routing_map(topology: Topology) -> RoutingMap:
         hubs={hub.name: hub for hub in topology.hubs},
         stores={store.name: store for store in topology.stores},
     )
+
+
+def hub_host_names(topology: Topology) -> frozenset[str]:
+    """Under which names the hubs of this organisation are known outside."""
+    return frozenset(f"{hub.name}.{topology.default_domain}".lower() for hub in topology.hubs)

@@ -13,7 +13,7 @@ from foundation.mail.errors import MailError, Unavailable
 from hubtransport.categorizer.comply import Agent, AgentChain, Assessment
 from hubtransport.categorizer.decision import Candidate, Context
 from hubtransport.categorizer.enqueue import plan
-from hubtransport.categorizer.pipeline import ROUNDS_MAX, Categorized, categorize, explain
+from hubtransport.categorizer.pipeline import ROUNDS_MAX, Categorized, categorize
 from hubtransport.categorizer.route import RECIPIENTS_MAX
 from hubtransport.queues.records import QueuedMessage, QueuedRecipient
 from hubtransport.routing.table import RoutingTable
@@ -258,10 +258,9 @@ async def test_assessed_by_a_peer_is_not_assessed_again(book: Book) -> None:
     assert decision.why == "assessed by hub-z version 3"
 
 
-async def test_explain_says_what_the_worker_commits(book: Book) -> None:
+async def test_every_decision_says_what_and_why(book: Book) -> None:
     given = message("al@example.com", "x@example.org")
     result = await categorize(given, context(book), AgentChain())
-    assert await explain(given, context(book), AgentChain()) == result.decisions
     stages = [decision.stage for decision in result.decisions]
     assert stages == ["resolve", "resolve", "comply", "route", "route"]
     assert all(decision.what and decision.why and decision.rule for decision in result.decisions)
