@@ -44,8 +44,8 @@ class HopKeeper:
         self._table = table
         self._world = world
         self._server = server
-        self._told: dict[str, str] = {}
-        """Units that have their DEFER event for this outage -> next hop."""
+        self._told: dict[str, frozenset[str]] = {}
+        """Next hop -> units in memory that have their DEFER event for this outage."""
 
     async def failed(self, hop: str, sentence: str, began_ms: int) -> None:
         """No connection. `began_ms`: when that try began."""
@@ -76,9 +76,9 @@ class HopKeeper:
             "a next hop can't be reached",
             extra={"hop": hop, "reply": sentence, "failures": failures, "again_seconds": round(seconds, 1)},
         )
-        waiting = [unit for unit in queue.waiting if unit.key not in self._told]
-        self._told.update((unit.key, hop) for unit in waiting)
-        events = tuple(self._deferred(unit, state) for unit in waiting)
+        told = self._told.get(hop, frozenset())
+        events = tuple(self._deferred(unit, state) for unit in queue.waiting if unit.key not in told)
+        self._told[hop] = frozenset(unit.key for unit in queue.waiting)
         try:
             await self._store.writer.run(lambda connection: save_hop(connection, state, events))
         except MailError as error:
@@ -90,7 +90,7 @@ class HopKeeper:
         if not self._scheduler.recovered(hop):
             return
         log.info("a next hop is reached again", extra={"hop": hop})
-        self._told = {key: other for key, other in self._told.items() if other != hop}
+        self._told.pop(hop, None)
         try:
             await self._store.writer.run(lambda connection: clear_hop(connection, hop))
         except MailError as error:
@@ -112,22 +112,21 @@ class HopKeeper:
         events = tuple(self._redirected(unit, name, target) for unit in moved)
         keys = [unit.key for unit in moved]
 
-        def counted(summaries: tuple[StoredHop, StoredHop]) -> None:
+        def handed_over(summaries: tuple[StoredHop, StoredHop]) -> None:
             for summary in summaries:
                 self._scheduler.set_stored(summary)
+            self._scheduler.queue(to_hop).waiting.extend(
+                msgspec.structs.replace(unit, hop=to_hop, group=target_group) for unit in moved
+            )
 
         try:
             await self._store.writer.run(
                 lambda connection: redirect(connection, keys, hop, to_hop, ",".join(target_group), events),
-                counted,
+                handed_over,
             )
         except MailError as error:
             log.error("a queue could not be handed over", extra={"hop": hop, "error": str(error)})
             queue.waiting.extend(moved)
-            return
-        self._scheduler.queue(to_hop).waiting.extend(
-            msgspec.structs.replace(unit, hop=to_hop, group=target_group) for unit in moved
-        )
 
     def _group_of(self, hub: str) -> tuple[str, ...]:
         table = self._table()

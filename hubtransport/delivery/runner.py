@@ -151,6 +151,7 @@ class DeliveryRunner:
         except HopFailed as failure:
             await self._hops.failed(hop, failure.sentence, began_ms)
         except HopRefused as refusal:
+            await self._hops.reached(hop)  # an answer, if not the one hoped for
             await self._refuse(queue, refusal.error)
         except Exception:
             trace_id = self._world.entropy.identifier()
@@ -179,6 +180,7 @@ class DeliveryRunner:
             if unit is None:
                 return
             if unit.expires_at_ms <= self._world.clock.now_ms() and not unit.pinned:
+                self._glitches.pop(unit.key, None)
                 await self._concluder.expired(unit)
                 continue
             if not line.usable:

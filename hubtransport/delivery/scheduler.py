@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import msgspec
 
 from hubtransport.queues.records import HopState, StoredHop, Unit
+from hubtransport.routing.hop import Hop
 
 CONNECTIONS_PER_HOP = 20
 CONNECTIONS_TOTAL = 1000
@@ -26,6 +27,7 @@ class HopQueue:
 
     def __init__(self, hop: str) -> None:
         self.hop = hop
+        self.internal = Hop.parse(hop).internal
         self.waiting: deque[Unit] = deque()
         self.sending: dict[str, Unit] = {}
         self.reserved = 0
@@ -196,11 +198,25 @@ class Scheduler:
         times = []
         for queue in self._queues.values():
             if queue.failing is not None:
-                if queue.connections == 0 and (queue.waiting or queue.stored):
+                if queue.connections == 0 and (queue.waiting or queue.stored or queue.internal):
                     times.append(queue.failing.next_attempt_at_ms)
             elif queue.stored and not queue.loading and queue.stored_due_ms > now_ms:
                 times.append(queue.stored_due_ms)
         return min(times, default=None)
+
+    def done_failing(self, now_ms: int) -> list[str]:
+        """Next hops outside that failed and that nobody waits for any more: the failure is forgotten."""
+        gone = [
+            queue
+            for queue in self._queues.values()
+            if queue.failing is not None
+            and not queue.internal
+            and not queue.length
+            and queue.failing.next_attempt_at_ms <= now_ms
+        ]
+        for queue in gone:
+            queue.failing = None
+        return [queue.hop for queue in gone]
 
     def tidy(self) -> None:
         """Now and then: queues without anything cost nothing, and a lowered share rises again."""
@@ -211,10 +227,12 @@ class Scheduler:
             self._turn.remove(hop)
 
     def _wants_connection(self, queue: HopQueue, now_ms: int) -> bool:
+        if queue.failing is not None:
+            # A server of ours is probed even when nobody waits for it: it may be chosen again then.
+            wanted = queue.waiting or (queue.internal and not queue.stored and not queue.loading)
+            return bool(wanted) and queue.connections == 0 and queue.failing.next_attempt_at_ms <= now_ms
         if not queue.waiting:
             return False
-        if queue.failing is not None:
-            return queue.connections == 0 and queue.failing.next_attempt_at_ms <= now_ms
         return queue.connections < queue.connections_max and queue.idle < len(queue.waiting)
 
     def _wants_page(self, queue: HopQueue, now_ms: int) -> bool:

@@ -19,7 +19,15 @@ from hubtransport.delivery.outcome import delay_notices
 from hubtransport.delivery.scheduler import Scheduler
 from hubtransport.dsn import Reporter
 from hubtransport.queues import statements
-from hubtransport.queues.delivery import delay_told, delayed, expired, resubmit, stored, stored_units
+from hubtransport.queues.delivery import (
+    clear_hop,
+    delay_told,
+    delayed,
+    expired,
+    resubmit,
+    stored,
+    stored_units,
+)
 from hubtransport.queues.events import event_of
 from hubtransport.queues.records import QueuedMessage, Unit
 from hubtransport.queues.store import QueueStore
@@ -79,6 +87,8 @@ class Sweeper:
         await self.tell_delays()
         await self._reroute()
         await self._prune()
+        for hop in self._scheduler.done_failing(self._world.clock.now_ms()):
+            await self._store.writer.run(lambda connection, hop=hop: clear_hop(connection, hop))  # type: ignore[misc]
         self._scheduler.tidy()
 
     async def expire(self) -> None:

@@ -65,9 +65,14 @@ def recover(connection: Connection, latest_ms: int) -> Recovered:
     connection.execute(statements.release_all_units)
     connection.execute(statements.limit_next_attempts, {"latest_ms": latest_ms})
     hops = tuple(StoredHop(*row) for row in connection.execute(statements.summarise_hops))
-    failing = tuple(HopState(**row) for row in connection.execute(statements.select_hops).mappings())
+    failing = []
+    for row in connection.execute(statements.select_hops).mappings():
+        state = HopState(**row)
+        if state.next_attempt_at_ms > latest_ms:
+            state = msgspec.structs.replace(state, next_attempt_at_ms=0)
+        failing.append(state)
     submitted = connection.execute(statements.count_messages_in_state, {"of_state": "submitted"}).scalar()
-    return Recovered(hops, failing, int(submitted or 0))
+    return Recovered(hops, tuple(failing), int(submitted or 0))
 
 
 def enqueue(connection: Connection, plan: Enqueue) -> tuple[QueuedMessage, ...]:

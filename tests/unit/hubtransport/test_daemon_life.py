@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Table, insert, select, update
 
+from config.model import Retry
 from foundation.database.engine import SchemaTooNew, open_engine, prepare_schema, sqlite_url, writing
 from foundation.database.spool import Spool
 from foundation.interfaces.control import Control
-from foundation.mail.envelope import Recipient, Sender
+from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.mail.errors import MailError
 from foundation.rpc.client import RpcClient, TcpTarget, UnixTarget
 from foundation.tls import Identity
@@ -19,7 +21,7 @@ from hubtransport.queues.rows import message_values, recipient_values, unit_valu
 from hubtransport.queues.statements import contents
 from hubtransport.queues.tables import HOPS, MESSAGES, METADATA, RECIPIENTS, REVISION, UNITS
 from tests.harness.patience import until
-from tests.unit.hubtransport.lab import Lab
+from tests.unit.hubtransport.lab import QUICK, Lab
 
 MANY = 100_000
 
@@ -118,21 +120,42 @@ async def test_clock_set_back_makes_units_due(lab: Lab) -> None:
     await lab.stores["store-b"].wait(1)
 
 
-async def test_failed_next_hop_is_remembered_over_a_restart(lab: Lab) -> None:
-    await lab.start("hub-a")
-    await lab.send("bob@example.test")
-    await lab.until_event("DEFER")
-    await lab.stop("hub-a")
-    file = lab.topology.server_folder("hub-a") / "queue.db"
-    later = lab.clock.now_ms() + 3_600_000
-    with writing(open_engine(sqlite_url(file))).begin() as connection:
-        connection.execute(update(HOPS).values(next_attempt_at_ms=later))
-    await lab.start("hub-a", "hub-b")
-    (entry,) = await lab.queued()
-    assert (entry.state, entry.next_attempt_at_ms) == ("retry", later)
-    assert await lab.hubs["hub-a"]._control.retry("hub-b", ()) == 1
-    await lab.stores["store-b"].wait()
-    await lab.until_idle()
+@pytest.mark.parametrize("hours", [1, 1000])
+async def test_failed_next_hop_is_remembered_over_a_restart(tmp_path: Path, hours: int) -> None:
+    retry = Retry(**QUICK.model_dump() | {"outbound_interval_seconds": 2 * 3600.0})
+    async with Lab(tmp_path, retry=retry) as lab:
+        await lab.start("hub-a")
+        await lab.send("bob@example.test")
+        await lab.until_event("DEFER")
+        await lab.stop("hub-a")
+        file = lab.topology.server_folder("hub-a") / "queue.db"
+        later = lab.clock.now_ms() + hours * 3_600_000
+        with writing(open_engine(sqlite_url(file))).begin() as connection:
+            connection.execute(update(HOPS).values(next_attempt_at_ms=later))
+        await lab.start("hub-a", "hub-b")
+        if hours == 1:
+            (entry,) = await lab.queued()
+            assert (entry.state, entry.next_attempt_at_ms) == ("retry", later)
+            assert await lab.hubs["hub-a"]._control.retry("hub-b", ()) == 1
+        await lab.stores["store-b"].wait()
+        await lab.until_idle()
+
+
+async def test_hub_that_is_back_is_chosen_again_though_its_queue_was_handed_over(tmp_path: Path) -> None:
+    async with Lab(tmp_path, hubs={"hub-b2": "B"}) as lab:
+        await lab.start("hub-a", "hub-b2")
+        for number in range(10):
+            await lab.send("bob@example.test", transfer=Transfer(network_message_id=f"n{number}"))
+        await lab.stores["store-b"].wait(10)
+        await lab.until_idle()
+        scheduler = lab.hubs["hub-a"]._scheduler
+        assert scheduler.failing() == {"hub::hub-b"}
+        await lab.start("hub-b")
+
+        async def recovered() -> bool:
+            return not scheduler.failing()
+
+        await until(recovered, "hub-b is found again")
 
 
 async def test_one_entry_can_be_tried_again_now(lab: Lab) -> None:

@@ -57,65 +57,65 @@ def test_connections_are_shared_out_in_turn_within_both_bounds() -> None:
 
 def test_one_hop_gets_no_more_than_its_share() -> None:
     scheduler = Scheduler()
-    fill(scheduler, "a", 100)
-    assert scheduler.to_open(0) == ["a"] * CONNECTIONS_PER_HOP
+    fill(scheduler, "mx:o:a", 100)
+    assert scheduler.to_open(0) == ["mx:o:a"] * CONNECTIONS_PER_HOP
 
 
 def test_an_idle_connection_is_enough_for_one_unit() -> None:
     scheduler = Scheduler()
-    fill(scheduler, "a", 1)
-    assert scheduler.to_open(0) == ["a"]
+    fill(scheduler, "mx:o:a", 1)
+    assert scheduler.to_open(0) == ["mx:o:a"]
     assert scheduler.to_open(0) == []
 
 
 def test_failed_hop_is_probed_by_one_connection_when_its_time_has_come() -> None:
     scheduler = Scheduler()
-    fill(scheduler, "a", 5)
-    scheduler.failed(failed("a", 1000))
+    fill(scheduler, "mx:o:a", 5)
+    scheduler.failed(failed("mx:o:a", 1000))
     assert scheduler.to_open(999) == []
     assert scheduler.next_time_ms(999) == 1000
-    assert scheduler.to_open(1000) == ["a"]
+    assert scheduler.to_open(1000) == ["mx:o:a"]
     assert scheduler.to_open(1000) == []
-    assert scheduler.failing() == {"a"}
-    assert scheduler.recovered("a")
-    assert not scheduler.recovered("a")
+    assert scheduler.failing() == {"mx:o:a"}
+    assert scheduler.recovered("mx:o:a")
+    assert not scheduler.recovered("mx:o:a")
     assert len(scheduler.to_open(1000)) == 4
 
 
 def test_memory_is_bounded_and_smaller_for_a_failed_hop() -> None:
     scheduler = Scheduler()
-    fill(scheduler, "a", WINDOW)
-    assert not scheduler.reserve("a", 0)
-    scheduler.failed(failed("b", 10))
-    fill(scheduler, "b", WINDOW_FAILING)
-    assert not scheduler.reserve("b", 0)
+    fill(scheduler, "mx:o:a", WINDOW)
+    assert not scheduler.reserve("mx:o:a", 0)
+    scheduler.failed(failed("mx:o:b", 10))
+    fill(scheduler, "mx:o:b", WINDOW_FAILING)
+    assert not scheduler.reserve("mx:o:b", 0)
 
 
 def test_older_units_in_the_database_go_before_new_ones() -> None:
     scheduler = Scheduler()
-    scheduler.add_stored("a", 1, 100)
-    assert scheduler.reserve("a", 99)
-    assert not scheduler.reserve("a", 100)
+    scheduler.add_stored("mx:o:a", 1, 100)
+    assert scheduler.reserve("mx:o:a", 99)
+    assert not scheduler.reserve("mx:o:a", 100)
 
 
 def test_pages_are_asked_for_when_due_and_when_there_is_room() -> None:
     scheduler = Scheduler()
-    scheduler.add_stored("a", 10, 500)
-    scheduler.add_stored("a", 10, 300)
+    scheduler.add_stored("mx:o:a", 10, 500)
+    scheduler.add_stored("mx:o:a", 10, 300)
     assert scheduler.to_load(299) == []
     assert scheduler.next_time_ms(0) == 300
     (queue,) = scheduler.to_load(300)
     queue.loading = True
     assert scheduler.to_load(300) == []
     queue.loading = False
-    scheduler.set_stored(StoredHop("a", 0, 0))
+    scheduler.set_stored(StoredHop("mx:o:a", 0, 0))
     assert scheduler.to_load(300) == []
 
 
 def test_failed_hop_loads_only_what_its_probe_needs() -> None:
     scheduler = Scheduler()
-    scheduler.add_stored("a", 100, 0)
-    scheduler.failed(failed("a", 1000))
+    scheduler.add_stored("mx:o:a", 100, 0)
+    scheduler.failed(failed("mx:o:a", 1000))
     assert scheduler.to_load(999) == []
     (queue,) = scheduler.to_load(1000)
     assert queue.room == WINDOW_FAILING
@@ -123,32 +123,44 @@ def test_failed_hop_loads_only_what_its_probe_needs() -> None:
 
 def test_refused_further_connections_lower_the_share() -> None:
     scheduler = Scheduler()
-    fill(scheduler, "a", 50)
+    fill(scheduler, "mx:o:a", 50)
     assert len(scheduler.to_open(0)) == CONNECTIONS_PER_HOP
-    assert not scheduler.crowded("a")
-    scheduler.queue("a").open = 3
-    assert scheduler.crowded("a")
+    assert not scheduler.crowded("mx:o:a")
+    scheduler.queue("mx:o:a").open = 3
+    assert scheduler.crowded("mx:o:a")
     for _ in range(CONNECTIONS_PER_HOP):
-        scheduler.closed("a")
-    scheduler.queue("a").idle = 0
+        scheduler.closed("mx:o:a")
+    scheduler.queue("mx:o:a").idle = 0
     assert len(scheduler.to_open(0)) == 3
     scheduler.tidy()
-    assert scheduler.to_open(0) == ["a"]
+    assert scheduler.to_open(0) == ["mx:o:a"]
 
 
 def test_put_back_is_first_again_and_empty_queues_are_forgotten() -> None:
     scheduler = Scheduler()
-    fill(scheduler, "a", 2)
-    first = scheduler.take("a")
+    fill(scheduler, "mx:o:a", 2)
+    first = scheduler.take("mx:o:a")
     assert first is not None
     scheduler.put_back(first)
-    assert scheduler.take("a") is first
+    assert scheduler.take("mx:o:a") is first
     scheduler.done(first)
-    second = scheduler.take("a")
+    second = scheduler.take("mx:o:a")
     assert second is not None
     scheduler.tidy()
-    assert scheduler.peek("a") is not None
+    assert scheduler.peek("mx:o:a") is not None
     scheduler.done(second)
     scheduler.tidy()
-    assert scheduler.peek("a") is None
-    assert scheduler.take("a") is None
+    assert scheduler.peek("mx:o:a") is None
+    assert scheduler.take("mx:o:a") is None
+
+
+def test_own_server_is_probed_though_nobody_waits_and_a_stranger_is_forgotten() -> None:
+    scheduler = Scheduler()
+    scheduler.failed(failed("hub::hub-b", 1000))
+    scheduler.failed(failed("mx:o:a", 1000))
+    assert scheduler.next_time_ms(0) == 1000
+    assert scheduler.to_open(999) == []
+    assert scheduler.done_failing(999) == []
+    assert scheduler.to_open(1000) == ["hub::hub-b"]
+    assert scheduler.done_failing(1000) == ["mx:o:a"]
+    assert scheduler.failing() == {"hub::hub-b"}
