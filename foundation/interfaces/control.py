@@ -32,8 +32,14 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReloadOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Key paths of settings that changed, by what becomes of the change."""
+
     applied: tuple[str, ...] = ()
     needs_restart: tuple[str, ...] = ()
+    first_start: tuple[str, ...] = ()
+    """Count only when the directory is made."""
+    problems: tuple[str, ...] = ()
+    """Why nothing was changed."""
 
 
 class QueueEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +60,24 @@ class QueueEntry(msgspec.Struct, frozen=True, kw_only=True):
     last_reply: str = ""
     next_attempt_at_ms: int = 0
     expires_at_ms: int = 0
+
+
+class OneUseCredential(msgspec.Struct, frozen=True, kw_only=True):
+    """A logon for `waypost probe`: once, at this server, by one protocol, within a minute."""
+
+    login: str
+    password: str
+    expires_at_ms: int
+    certificate: str
+    """PEM of the certificate that this server shows to mail programs: who shows another is not it."""
+
+
+class ProbeLogon(Protocol):
+    """Offered by Client Access, to the operator alone."""
+
+    async def mint(self, address: str, protocol: Literal["submission", "imap"]) -> OneUseCredential:
+        """What is submitted with it is marked as a probe. Raises MailError 550 5.1.1, 452 4.5.3, 451."""
+        ...
 
 
 class Control(Protocol):
