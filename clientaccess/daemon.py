@@ -10,24 +10,39 @@ import importlib.metadata
 import os
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Literal
 
 from clientaccess.authenticate import Authenticator
+from clientaccess.explain import SubmissionExplainer
 from clientaccess.imap.connection import ImapOptions, ImapServer
 from clientaccess.locate import Locator
+from clientaccess.one_use import OneUseCredentials
 from clientaccess.submission.session import Desk, SubmissionSession
 from config.model import AccessServer, Endpoint, Topology
 from foundation.database.engine import Upgrade
 from foundation.directory.lookup import DirectoryLookup
-from foundation.interfaces.control import Control, Listener, QueueEntry, ReloadOutcome, ServerStatus
+from foundation.interfaces.control import (
+    Control,
+    Listener,
+    ProbeLogon,
+    QueueEntry,
+    ReloadOutcome,
+    ServerStatus,
+)
+from foundation.interfaces.explanation import Explains
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.interfaces.world import World
 from foundation.rpc.server import RpcServer
 from foundation.smtp.server import SmtpServer
 from foundation.smtp.session import Peer, ServerOptions
-from foundation.tls import CertificateError, Identity
+from foundation.tls import OPERATOR, CertificateError, Identity
 
 STOP_SECONDS = 10.0
+
+LOCAL = ""
+"""Whoever may open the Unix socket."""
+NAMELESS = "(a certificate without a name)"
 
 
 class ClientAccess:
@@ -74,16 +89,17 @@ class ClientAccess:
         )
         await self._directory.start()
         self._authenticator = Authenticator(self._directory, self._world)
+        one_use = OneUseCredentials(self._directory, self._world, self._public_certificate)
         self._locator = Locator(topology, self._identity)
         context = self._identity.public_server()
         if context is None:
             file = topology.certificates / f"{self.name}.pem"
             raise CertificateError(file, "is missing", "run `waypost init`, or mend the setting")
         listeners = await self._listen_submission(
-            self._directory, self._authenticator, self._locator, context
+            self._directory, self._authenticator, one_use, self._locator, context
         )
-        listeners += await self._listen_imap(self._authenticator, self._locator, context)
-        listeners += await self._listen_control()
+        listeners += await self._listen_imap(self._authenticator, one_use, self._locator, context)
+        listeners += await self._listen_control(self._directory, one_use)
         self.listeners = tuple(listeners)
         self._state = "ready"
 
@@ -134,6 +150,7 @@ class ClientAccess:
         self,
         directory: DirectoryLookup,
         authenticator: Authenticator,
+        one_use: OneUseCredentials,
         locator: Locator,
         context: ssl.SSLContext,
     ) -> list[Listener]:
@@ -143,7 +160,7 @@ class ClientAccess:
             hostname=self._hostname,
             default_domain=self._topology.default_domain,
             directory=directory,
-            authentication=authenticator,
+            authentication=one_use.accepting("submission", authenticator),
             store_of=locator.store_of,
             world=self._world,
             header_bytes_max=limits.header_size_bytes,
@@ -187,12 +204,16 @@ class ClientAccess:
         return listeners
 
     async def _listen_imap(
-        self, authenticator: Authenticator, locator: Locator, context: ssl.SSLContext
+        self,
+        authenticator: Authenticator,
+        one_use: OneUseCredentials,
+        locator: Locator,
+        context: ssl.SSLContext,
     ) -> list[Listener]:
         settings = self._settings
         self._imap = ImapServer(
             ImapOptions(hostname=self._hostname, tls=context, limits=settings.limits, version=_version()),
-            authenticator,
+            one_use.accepting("imap", authenticator),
             lambda credentials: locator.store_of(credentials.user),
             self._world,
         )
@@ -205,13 +226,14 @@ class ClientAccess:
             listeners.append(Listener(protocol="imaps", host=settings.imaps.host, port=port))
         return listeners
 
-    async def _listen_control(self) -> list[Listener]:
+    async def _listen_control(self, directory: DirectoryLookup, one_use: OneUseCredentials) -> list[Listener]:
         endpoint = self._settings.rpc
+        explainer = SubmissionExplainer(self._settings, self._topology, directory, live=True)
         self._rpc = RpcServer(
-            {Control: _AccessControl(self)},
-            authorise=lambda peer, service, method: service == Control.__name__,
+            {Control: _AccessControl(self), Explains: explainer, ProbeLogon: one_use},
+            authorise=_may_call,
             trace_id=self._world.entropy.identifier,
-            peer_name=self._identity.peer_name,
+            peer_name=self._caller,
         )
         port = await self._rpc.serve_tls(endpoint.host, endpoint.port, self._identity.internal_server())
         socket = self._topology.control_socket(self.name)
@@ -220,6 +242,24 @@ class ClientAccess:
             Listener(protocol="rpc", host=endpoint.host, port=port),
             Listener(protocol="control", host=str(socket), port=0),
         ]
+
+    def _caller(self, transport: asyncio.BaseTransport) -> str:
+        """Who calls: the owner of this machine's socket, or the name in a certificate."""
+        if transport.get_extra_info("ssl_object") is None:
+            return LOCAL
+        return self._identity.peer_name(transport) or NAMELESS
+
+    def _public_certificate(self) -> str:
+        file = self._settings.certificate_file or self._topology.certificates / f"{self.name}.pem"
+        return self._world.disk.read(Path(file)).decode()
+
+
+def _may_call(peer: str, service: str, method: str) -> bool:
+    """Status and explanations are for every server of the organisation. Who may mint a logon reads anybody's
+    mail: the operator alone, by the local socket or by certificate."""
+    if service == ProbeLogon.__name__:
+        return peer in (LOCAL, OPERATOR)
+    return True
 
 
 class _AccessControl:

@@ -21,6 +21,7 @@ from foundation.database.readers import Readers
 from foundation.database.writer import Writer
 from foundation.directory.lookup import DirectoryLookup
 from foundation.interfaces.control import Control, Listener, ReloadOutcome, ServerStatus
+from foundation.interfaces.explanation import Explains, Wait
 from foundation.interfaces.mailbox_store import MailboxStore
 from foundation.interfaces.world import Executor, World
 from foundation.rpc.server import RpcServer
@@ -33,7 +34,11 @@ from mailboxstore.api import Store
 from mailboxstore.control import StoreControl
 from mailboxstore.database import tables
 from mailboxstore.database.access import MailboxDatabase
+from mailboxstore.database.changes import Mailbox
+from mailboxstore.database.mailboxes import find_mailbox
+from mailboxstore.delivery.policy import lmtp_size_bytes
 from mailboxstore.delivery.session import DeliverySession
+from mailboxstore.explain import StoreExplainer
 from mailboxstore.maintenance import Maintenance
 from mailboxstore.notifications import Notifications
 from mailboxstore.outbox.agent import OutboxAgent
@@ -253,8 +258,7 @@ class MailboxStoreDaemon:
                 protocol="lmtp",
                 implicit_tls=self._identity.internal_server(),
                 private=True,
-                # Each hop put trace headers before what was within the limit when it was submitted.
-                message_size_bytes=limits.message_size_bytes + limits.header_size_bytes,
+                message_size_bytes=lmtp_size_bytes(limits),
                 recipients=limits.recipients,
                 protocol_errors=limits.protocol_errors,
                 idle_seconds=limits.connection_idle_seconds,
@@ -266,7 +270,7 @@ class MailboxStoreDaemon:
         lmtp_port = await self._lmtp.start(settings.lmtp.host, settings.lmtp.port)
         control = StoreControl(database, agent, self.status, self.reload)
         self._rpc = RpcServer(
-            {MailboxStore: store, Control: control},
+            {MailboxStore: store, Control: control, Explains: self._explainer(database, directory, agent)},
             authorise=self._may_call,
             trace_id=self._world.entropy.identifier,
             peer_name=self._identity.peer_name,
@@ -287,7 +291,21 @@ class MailboxStoreDaemon:
         name is empty on the Unix socket."""
         if service == MailboxStore.__name__:
             return any(server.name == peer for server in self._topology.access)
-        return service == Control.__name__
+        return service in (Control.__name__, Explains.__name__)
+
+    def _explainer(
+        self, database: MailboxDatabase, directory: DirectoryLookup, agent: OutboxAgent
+    ) -> StoreExplainer:
+        async def usage(mailbox_id: str) -> Mailbox | None:
+            return await database.readers.run(lambda connection: find_mailbox(connection, mailbox_id))
+
+        def away(hub: str) -> Wait | None:
+            next_probe_ms = agent.next_probe_ms(hub)
+            if not next_probe_ms:
+                return None
+            return Wait(reason=agent.last_failure(hub), next_attempt_at_ms=next_probe_ms)
+
+        return StoreExplainer(self._settings, self._topology, directory, usage, away, live=True)
 
 
 def _settings(topology: Topology, name: str) -> StoreServer:

@@ -57,6 +57,7 @@ class SubmissionSession:
         self._desk = desk
         self._peer = peer
         self._user: Credentials | None = None
+        self._probe = False
         self._command: MailCommand | None = None
         self._recipients: list[Recipient] = []
 
@@ -65,6 +66,7 @@ class SubmissionSession:
 
     async def authenticate(self, login: str, password: str) -> None:
         self._user = await self._desk.authentication.password(login, password, self._peer.address)
+        self._probe = self._user.probe
 
     async def mail(self, command: MailCommand) -> Reply | None:
         try:
@@ -145,6 +147,7 @@ class SubmissionSession:
             sender=command.sender,
             recipients=tuple(recipients),
             received=received,
+            probe=self._probe,
             client=f"{desk.server} {self._peer.address} {protocol}",
             received_at_ms=now_ms,
         )

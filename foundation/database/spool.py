@@ -107,10 +107,15 @@ async def spool_from(pieces: AsyncIterator[bytes], limit_bytes: int, folder: Pat
     try:
         async for piece in pieces:
             if spool.size_bytes + len(piece) > limit_bytes:
-                sentence = f"The message is larger than {limit_bytes} bytes, the limit here"
-                raise MailError(552, "5.3.4", sentence, "TOOBIG")
+                raise too_big(limit_bytes)
             spool.write(piece)
     except BaseException:
         spool.close()
         raise
     return spool
+
+
+def too_big(limit_bytes: int) -> MailError:
+    return MailError(
+        552, "5.3.4", f"The message is larger than {limit_bytes} bytes, the limit here", "TOOBIG"
+    )

@@ -37,6 +37,8 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     """argon2id in PHC form."""
     addresses: tuple[str, ...]
     """Address keys the user may send as: the primary one and the aliases."""
+    probe: bool = False
+    """Logged on with a one-use credential: what comes is a probe. Never in the directory."""
 
 
 class Directory(Protocol):

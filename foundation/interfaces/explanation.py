@@ -17,9 +17,9 @@ Door = Literal["submission", "outbox", "smtp", "smtp-internal", "lmtp"]
 """How it comes in: from a mail program, from Client Access, from outside, from a Waypost server, for
 delivery."""
 
-Outcome = Literal["delivered", "refused", "failed", "unreachable", "expanded", "merged"]
-"""refused: the sender's side is told at once. failed: accepted before, so the sender gets a report.
-unreachable: waits for a way that the settings do not give, then fails."""
+Outcome = Literal["delivered", "refused", "failed", "deferred", "unreachable", "expanded", "merged"]
+"""refused: the sender's side is told at once. failed: accepted before, so the sender gets a report. deferred: it
+waits, as things are here. unreachable: it waits for a way that the settings do not give."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ quota.
 
 from __future__ import annotations
 
+from config.model import Limits
 from foundation.interfaces.directory import Directory, DirectoryRecipient
 from foundation.mail.envelope import Recipient
 from foundation.mail.errors import MailError
@@ -28,3 +29,8 @@ async def resolve(directory: Directory, store: str, recipient: Recipient) -> Dir
 
 def mailbox_full() -> MailError:
     return MailError(452, "4.2.2", "The mailbox is full")
+
+
+def lmtp_size_bytes(limits: Limits) -> int:
+    """Each hop put trace headers before what was within the limit when it was submitted."""
+    return limits.message_size_bytes + limits.header_size_bytes
