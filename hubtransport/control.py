@@ -17,8 +17,10 @@ from hubtransport.queues.records import QueuedMessage, Unit
 from hubtransport.queues.store import QueueStore
 from hubtransport.queues.submission import load_state, release_poison
 from hubtransport.routing.hop import Hop
+from hubtransport.routing.table import RoutingTable
 
 PAGE = 200
+_RELOADED = "settings were loaded anew"
 
 
 class HubControl:
@@ -35,6 +37,7 @@ class HubControl:
         *,
         status: Callable[[], ServerStatus],
         reload: Callable[[], ReloadOutcome],
+        table: Callable[[], RoutingTable],
         submitted: Callable[[tuple[QueuedMessage, ...]], None],
     ) -> None:
         self._store = store
@@ -45,6 +48,7 @@ class HubControl:
         self._server = server
         self._status = status
         self._reload = reload
+        self._table = table
         self._submitted = submitted
 
     async def status(self) -> ServerStatus:
@@ -67,9 +71,14 @@ class HubControl:
             after = page[-1].sequence
 
     async def reload(self) -> ReloadOutcome:
-        """New certificates; units without a way are routed anew."""
+        """New settings; units without a way, or whose way is none any more, are routed anew."""
         outcome = self._reload()
-        await self._sweeper.reroute("unreachable:%", "settings were loaded anew")
+        if outcome.problems:
+            return outcome
+        await self._sweeper.reroute("unreachable:%", _RELOADED)
+        for hop in [queue.hop for queue in self._scheduler.queues()]:
+            if not self._table().leads_outside(Hop.parse(hop)):
+                await self._sweeper.reroute_hop(hop, _RELOADED)
         return outcome
 
     async def queue(self) -> AsyncIterator[tuple[QueueEntry, ...]]:

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from config.model import HubServer, Topology
+from config.reload import ReadAgain, reload
 from foundation.database.engine import Upgrade, open_engine, prepare_schema, sqlite_url
 from foundation.database.readers import Readers
 from foundation.database.writer import Writer
@@ -69,6 +70,7 @@ class HubTransport:
         *,
         agents: AgentChain | None = None,
         upgrade: Upgrade | None = None,
+        read_again: ReadAgain | None = None,
     ) -> None:
         self.name = name
         self.listeners: tuple[Listener, ...] = ()
@@ -78,6 +80,7 @@ class HubTransport:
         self._identity = identity
         self._agents = agents or AgentChain()
         self._upgrade = upgrade
+        self._read_again = read_again
         self._hostname = f"{name}.{topology.default_domain}"
         self._folder = topology.server_folder(name)
         self._state: Literal["starting", "ready", "draining"] = "starting"
@@ -91,6 +94,8 @@ class HubTransport:
             default_domain=topology.default_domain,
             expiry_ms=round(self._settings.retry.expiry_seconds * 1000),
         )
+        self._connectors: dict[str, ReceiveConnector] = {}
+        """By listener; sessions take theirs when they begin."""
         self._smtp: list[SmtpServer] = []
         self._closing: list[Callable[[], Awaitable[object]]] = []
         """What was started, to be stopped the other way round."""
@@ -143,7 +148,7 @@ class HubTransport:
         )
 
     async def reload(self) -> ReloadOutcome:
-        """Reads certificates anew, and routes anew what had no way."""
+        """Settings and certificates count anew, and what has no way any more gets another."""
         return await self._control.reload()
 
     # --- parts
@@ -173,6 +178,7 @@ class HubTransport:
         self._concluder = Concluder(store, scheduler, self._retry, self._reporter, world, self._submitted)
         hops = HopKeeper(store, scheduler, self._retry, table, world, self.name)
         internet = InternetCourier(table, world, self._hostname, hub_host_names(self._topology))
+        self._internet = internet
         couriers: dict[HopKind, Courier] = {
             "hub": HubCourier(table, self._identity, self._hostname),
             "store": StoreCourier(table, self._identity, self._hostname),
@@ -200,9 +206,9 @@ class HubTransport:
             self.name,
             status=self.status,
             reload=self._reload,
+            table=table,
             submitted=self._submitted,
         )
-
         self._explainer = HubExplainer(
             self._settings,
             self._topology,
@@ -248,12 +254,13 @@ class HubTransport:
 
     async def _listen(self) -> None:
         settings = self._settings
+        self._connectors = _connectors(settings, self._topology)
         found: list[Listener] = []
         if settings.smtp is not None:
-            port = await self._serve(outside(settings), settings.smtp.host, settings.smtp.port)
+            port = await self._serve("smtp", settings.smtp.host, settings.smtp.port)
             found.append(Listener(protocol="smtp", host=settings.smtp.host, port=port))
         inside = settings.smtp_internal
-        port = await self._serve(internal(settings, self._topology), inside.host, inside.port)
+        port = await self._serve("smtp-internal", inside.host, inside.port)
         found.append(Listener(protocol="smtp-internal", host=inside.host, port=port))
         self._rpc = RpcServer(
             {Control: self._control, Explains: self._explainer},
@@ -271,8 +278,7 @@ class HubTransport:
         await self._rpc.serve_unix(socket)
         self.listeners = tuple(found)
 
-    async def _serve(self, connector: ReceiveConnector, host: str, port: int) -> int:
-        limits = self._settings.limits
+    async def _serve(self, listener: str, host: str, port: int) -> int:
         reception = Reception(
             server=self.name,
             hostname=self._hostname,
@@ -285,7 +291,18 @@ class HubTransport:
             expires_at_ms=self._retry.expires_at_ms,
             delay_at_ms=self._retry.delay_at_ms,
         )
-        options = ServerOptions(
+
+        def session(peer: Peer) -> HubSession:
+            return HubSession(reception, self._connectors[listener], peer)
+
+        server = SmtpServer(self._options(self._connectors[listener]), session, self._world.entropy)
+        self._smtp.append(server)
+        self._closing.append(lambda: server.stop(STOP_SECONDS / 2))
+        return await server.start(host, port)
+
+    def _options(self, connector: ReceiveConnector) -> ServerOptions:
+        limits = self._settings.limits
+        return ServerOptions(
             hostname=self._hostname,
             listener=connector.listener,
             starttls=None if connector.trusted else self._identity.public_server(),
@@ -300,27 +317,39 @@ class HubTransport:
             connections_per_source=limits.connections_per_source,
         )
 
-        def session(peer: Peer) -> HubSession:
-            return HubSession(reception, connector, peer)
-
-        server = SmtpServer(options, session, self._world.entropy)
-        self._smtp.append(server)
-        self._closing.append(lambda: server.stop(STOP_SECONDS / 2))
-        return await server.start(host, port)
-
     def _may_call(self, peer: str, service: str, method: str) -> bool:
         """The local socket is the owner's alone; over the network, servers of the topology and the
         operator."""
         return peer in ("", OPERATOR) or any(server.name == peer for server in self._topology.servers)
 
     def _reload(self) -> ReloadOutcome:
-        self._identity.reload()
-        return ReloadOutcome(applied=("certificates",), needs_restart=("topology",))
+        topology, outcome = reload(self._topology, self.name, self._identity, self._read_again)
+        if not outcome.problems:
+            self._take(topology)
+        return outcome
+
+    def _take(self, topology: Topology) -> None:
+        """Counts for new connections and messages, and for next tries."""
+        settings = next(hub for hub in topology.hubs if hub.name == self.name)
+        self._topology, self._settings = topology, settings
+        self._table = RoutingTable(topology, self.name)
+        self._retry.settings = settings.retry
+        self._reporter.expiry_ms = round(settings.retry.expiry_seconds * 1000)
+        self._store.header_bytes_max = settings.limits.header_size_bytes * 2
+        self._internet.reload(hub_host_names(topology))
+        self._explainer.reload(settings, topology)
+        self._connectors = _connectors(settings, topology)
+        for server in self._smtp:
+            server.options = self._options(self._connectors[server.options.listener])
 
     def _database_failed(self, error: BaseException) -> None:
         """What is durable is unknown after a failed disk: stop, and be started again."""
         log.critical("the queue database failed, the hub stops", exc_info=error)
         self.failed.set()
+
+
+def _connectors(settings: HubServer, topology: Topology) -> dict[str, ReceiveConnector]:
+    return {connector.listener: connector for connector in (outside(settings), internal(settings, topology))}
 
 
 def _version() -> str:

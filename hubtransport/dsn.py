@@ -48,8 +48,8 @@ class Report(msgspec.Struct, frozen=True):
     notices: tuple[Notice, ...]
 
 
-class Reporter(msgspec.Struct, frozen=True, kw_only=True):
-    """Who reports."""
+class Reporter(msgspec.Struct, kw_only=True):
+    """Who reports; one for all of a hub, so that a reload reaches them."""
 
     server: str
     hostname: str

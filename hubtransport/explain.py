@@ -58,6 +58,9 @@ class HubExplainer:
         self._failing = failing
         self._live = live
 
+    def reload(self, settings: HubServer, topology: Topology) -> None:
+        self._settings, self._topology = settings, topology
+
     async def explain(self, question: Question) -> Explanation:
         steps, refused, accepted = await self._receive(question)
         if not accepted:

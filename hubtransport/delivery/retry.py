@@ -20,7 +20,8 @@ _DOUBLINGS_MAX = 32
 class RetryPolicy:
     def __init__(self, settings: Retry, uniform: Callable[[float, float], float]) -> None:
         """`uniform(low, high)` draws the jitter."""
-        self._settings = settings
+        self.settings = settings
+        """May be replaced: the next intervals are of the new ones."""
         self._uniform = uniform
 
     def hop_seconds(self, failures: int, *, internal: bool) -> float:
@@ -32,7 +33,7 @@ class RetryPolicy:
         return self._with_jitter(self.message_interval_seconds(attempts, internal=internal))
 
     def hop_interval_seconds(self, failures: int, *, internal: bool) -> float:
-        settings = self._settings
+        settings = self.settings
         if internal:
             return min(settings.probe_longest_seconds, _doubled(settings.probe_first_seconds, failures))
         if failures <= settings.glitch_count:
@@ -42,7 +43,7 @@ class RetryPolicy:
         return settings.outbound_interval_seconds
 
     def message_interval_seconds(self, attempts: int, *, internal: bool) -> float:
-        settings = self._settings
+        settings = self.settings
         if internal:
             return min(settings.message_interval_seconds, _doubled(settings.probe_first_seconds, attempts))
         return settings.message_interval_seconds
@@ -50,7 +51,7 @@ class RetryPolicy:
     @property
     def longest_seconds(self) -> float:
         """No stored next attempt can be further away than this, unless the clock was set back."""
-        settings = self._settings
+        settings = self.settings
         return max(
             settings.glitch_interval_seconds,
             settings.transient_interval_seconds,
@@ -60,11 +61,11 @@ class RetryPolicy:
         )
 
     def expires_at_ms(self, received_at_ms: int) -> int:
-        return received_at_ms + round(self._settings.expiry_seconds * 1000)
+        return received_at_ms + round(self.settings.expiry_seconds * 1000)
 
     def delay_at_ms(self, received_at_ms: int) -> int:
         """When the sender is told that it takes longer."""
-        return received_at_ms + round(self._settings.delay_notice_seconds * 1000)
+        return received_at_ms + round(self.settings.delay_notice_seconds * 1000)
 
     def _with_jitter(self, seconds: float) -> float:
         return seconds * (1 - self._uniform(0.0, JITTER))

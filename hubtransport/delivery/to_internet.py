@@ -56,8 +56,9 @@ class InternetCourier:
         self._tls.verify_mode = ssl.CERT_NONE
         self._verifying: dict[tuple[str, str], ssl.SSLContext] = {}
 
-    def reload(self) -> None:
-        """Reads the files of those who issue certificates anew, for new connections."""
+    def reload(self, own_names: frozenset[str]) -> None:
+        """Files of those who issue certificates are read anew, for new connections."""
+        self._own_names = own_names
         self._verifying.clear()
 
     async def connect(self, hop: Hop) -> Line:

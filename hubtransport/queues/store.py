@@ -23,7 +23,7 @@ class QueueStore:
     def __init__(self, writer: Writer, readers: Readers, header_bytes_max: int) -> None:
         self.writer = writer
         self.readers = readers
-        self._header_bytes_max = header_bytes_max
+        self.header_bytes_max = header_bytes_max
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self._kept_bytes = 0
 
@@ -55,7 +55,7 @@ class QueueStore:
 
     async def header(self, message: QueuedMessage) -> bytes:
         """The header as it leaves, with its closing empty line."""
-        start = await self.read(message, 0, self._header_bytes_max)
+        start = await self.read(message, 0, self.header_bytes_max)
         header = start[: header_block(start)]
         if not header.endswith(b"\r\n\r\n"):
             header = header + (b"\r\n" if header.endswith(b"\r\n") or not header else b"\r\n\r\n")

@@ -92,6 +92,13 @@ class RoutingTable:
             why=f"send connector {connector.name}: {choice.why}; by MX of {domain}",
         )
 
+    def leads_outside(self, hop: Hop) -> bool:
+        """Whether a next hop outside is still one that this table gives; true for those inside."""
+        if hop.kind == "mx":
+            return self.to_domain(hop.name).hop == hop
+        connector = self.connector(hop.connector) if hop.kind == "smarthost" else None
+        return hop.kind != "smarthost" or (connector is not None and bool(connector.smart_hosts))
+
     def fallbacks(self, site: str) -> tuple[DeliveryGroup, ...]:
         """Where to queue while no hub of `site` can be reached: the sites of the least-cost path backwards
         from it (queue at point of failure), without this one and without sites that have no hub."""
