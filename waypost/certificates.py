@@ -1,10 +1,14 @@
-"""Between a server and whoever issues its certificate: `waypost init` may run beside it, in no set order."""
+"""Between a server and whoever issues its certificates: `waypost init` may run beside it, in no set order,
+and renewed files are taken over without a word.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from foundation.tls import CertificateError, Identity
 
@@ -12,6 +16,7 @@ log = logging.getLogger("waypost.service")
 
 WAIT_SECONDS = 60
 POLL_SECONDS = 0.25
+FOLLOW_SECONDS = 30.0
 
 
 async def wait_for_certificate(
@@ -41,3 +46,24 @@ async def wait_for_certificate(
         with suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), POLL_SECONDS)
     return False
+
+
+async def follow_certificates(
+    files: Sequence[Path], renewed: Callable[[], None], seconds: float = FOLLOW_SECONDS
+) -> None:
+    """Calls `renewed` after one of the files was replaced; looks this often. Runs until it is cancelled."""
+    seen = [_state(file) for file in files]
+    while True:
+        await asyncio.sleep(seconds)
+        now = [_state(file) for file in files]
+        if now != seen:
+            seen = now
+            renewed()
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

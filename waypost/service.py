@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -18,7 +19,7 @@ from config.model import Topology
 from foundation.database.engine import SchemaError
 from foundation.interfaces.control import Listener, ReloadOutcome, ServerStatus
 from foundation.tls import CertificateError, Identity
-from waypost.certificates import wait_for_certificate
+from waypost.certificates import follow_certificates, wait_for_certificate
 from waypost.lock import FolderHeld, FolderLock
 from waypost.logs import configure_logging
 from waypost.migrations.upgrade import upgrade
@@ -125,9 +126,14 @@ async def _serve(topology: Topology, server: Server, notification: Notification)
         log.error("can't start: %s", error)
         return 1
     loop.add_signal_handler(signal.SIGHUP, _reload, daemon)
+    following = asyncio.create_task(
+        follow_certificates(_certificate_files(topology, server), lambda: _reload(daemon)),
+        name="certificates",
+    )
     try:
         return await _run(daemon, stopping, notification)
     finally:
+        following.cancel()
         await daemon.stop()
         lock.release()
         log.info("stopped")
@@ -169,6 +175,12 @@ async def _hold(topology: Topology, server: Server) -> FolderLock:
             if asyncio.get_running_loop().time() > deadline:
                 raise
         await asyncio.sleep(0.05)
+
+
+def _certificate_files(topology: Topology, server: Server) -> list[Path]:
+    """What renewal replaces last: the server's own certificate, and the one that the public sees."""
+    public = getattr(server.settings, "certificate_file", "")
+    return [topology.certificates / f"{server.name}.pem", *([Path(public)] if public else [])]
 
 
 def _reload(daemon: Daemon) -> None:

@@ -1,4 +1,4 @@
-"""A server that starts before `waypost init` has made its certificate."""
+"""A server that starts before `waypost init` has made its certificate, or runs when it is renewed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from foundation.tls import CertificateError, Identity
 from tests.harness.patience import patient
 from tests.harness.topologies import ready_topology
 from waypost.bootstrap import prepare_certificates
-from waypost.certificates import wait_for_certificate
+from waypost.certificates import follow_certificates, wait_for_certificate
 from waypost.world import real_world
 
 
@@ -53,3 +53,16 @@ async def test_a_server_that_waits_can_be_stopped(topology: Topology) -> None:
     waiting = asyncio.create_task(wait_for_certificate(identity, stopping))
     stopping.set()
     assert not await asyncio.wait_for(waiting, patient(5))
+
+
+async def test_a_certificate_that_was_replaced_is_told_once(tmp_path: Path) -> None:
+    disk, file, public = real_world().disk, tmp_path / "hub-a.pem", tmp_path / "public.pem"
+    disk.write(file, b"first")
+    told: asyncio.Queue[None] = asyncio.Queue()
+    following = asyncio.create_task(follow_certificates([file, public], lambda: told.put_nowait(None), 0.01))
+    await asyncio.sleep(0)  # it has looked once
+    for replaced in (file, public):
+        disk.write(replaced, b"second")
+        await asyncio.wait_for(told.get(), patient(5))
+    following.cancel()
+    assert told.empty()
