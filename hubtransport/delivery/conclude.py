@@ -35,6 +35,7 @@ from hubtransport.routing.hop import Hop
 
 log = logging.getLogger("waypost.hubtransport")
 
+COMMIT_RETRY_SECONDS_FIRST = 1.0
 COMMIT_RETRY_SECONDS_MAX = 30.0
 
 
@@ -148,7 +149,7 @@ class Concluder:
         events: tuple[TrackingEvent, ...],
         notices: Sequence[Notice],
     ) -> None:
-        wait_seconds = 1.0
+        wait_seconds = COMMIT_RETRY_SECONDS_FIRST
         while True:
             try:
                 await self._try_commit(unit, ended, left, events, notices)

@@ -23,6 +23,7 @@ from hubtransport.queues.delivery import (
     clear_hop,
     delay_told,
     delayed,
+    exactly,
     expired,
     resubmit,
     stored,
@@ -117,13 +118,26 @@ class Sweeper:
         while units := await self._store.readers.run(
             lambda connection: stored_units(connection, pattern, PAGE)
         ):
-            events = tuple(self._resubmitted(unit, why) for unit in units)
-            await self._store.writer.run(
-                lambda connection, units=units, events=events: resubmit(connection, units, events),  # type: ignore[misc]
-                self._submitted,
-            )
+            await self._resubmit(units, why)
             total += len(units)
         return total
+
+    async def reroute_hop(self, hop: str, why: str) -> int:
+        """The same for one next hop, also for its units in memory, as far as they are not pinned."""
+        queue = self._scheduler.queue(hop)
+        free = self._scheduler.drop_waiting(hop, [unit.key for unit in queue.waiting if not unit.pinned])
+        try:
+            await self._resubmit(free, why)
+        except MailError:
+            queue.waiting.extend(free)
+            raise
+        total = len(free) + await self.reroute(exactly(hop), why)
+        await self._count(hop)
+        return total
+
+    async def _resubmit(self, units: Sequence[Unit], why: str) -> None:
+        events = tuple(self._resubmitted(unit, why) for unit in units)
+        await self._store.writer.run(lambda connection: resubmit(connection, units, events), self._submitted)
 
     async def _count(self, hop: str) -> None:
         if Hop.parse(hop).kind == "unreachable":
@@ -151,10 +165,10 @@ class Sweeper:
         now_ms = self._world.clock.now_ms()
         for queue in list(self._scheduler.queues()):
             failing = queue.failing
-            if failing is None or now_ms - failing.failing_since_ms < RESUBMIT_AFTER_MS or not queue.stored:
+            if failing is None or now_ms - failing.failing_since_ms < RESUBMIT_AFTER_MS or not queue.length:
                 continue
-            await self.reroute(queue.hop, f"its next hop could not be reached for long: {failing.last_reply}")
-            await self._count(queue.hop)
+            why = f"its next hop could not be reached for long: {failing.last_reply}"
+            await self.reroute_hop(queue.hop, why)
 
     async def _prune(self) -> None:
         now_ms = self._world.clock.now_ms()

@@ -219,6 +219,11 @@ def retry_keys(connection: Connection, keys: Sequence[str]) -> list[str]:
     return list(connection.execute(statements.retry_units_now, {"keys": list(keys)}).scalars())
 
 
+def exactly(hop: str) -> str:
+    """The pattern for this next hop alone."""
+    return hop.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
 def stored_units(connection: Connection, pattern: str, count: int) -> list[Unit]:
     """Units of next hops whose name is LIKE pattern, neither claimed nor pinned."""
     values = {"pattern": pattern, "count": count}

@@ -175,7 +175,7 @@ retry_units_now = (
 )
 select_units_of_hops_like = (
     _with_message.where(
-        _unit.hop.like(bindparam("pattern")), _unit.claimed.is_(False), _unit.pinned.is_(False)
+        _unit.hop.like(bindparam("pattern"), escape="\\"), _unit.claimed.is_(False), _unit.pinned.is_(False)
     )
     .order_by(_unit.key)
     .limit(bindparam("count"))
