@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import os
-import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from clientaccess.locate import Locator
 from clientaccess.one_use import OneUseCredentials
 from clientaccess.submission.session import Desk, SubmissionSession
 from config.model import AccessServer, Endpoint, Topology
+from config.reload import ReadAgain, reload
 from foundation.database.engine import Upgrade
 from foundation.directory.lookup import DirectoryLookup
 from foundation.interfaces.control import (
@@ -54,12 +55,14 @@ class ClientAccess:
         identity: Identity,
         *,
         upgrade: Upgrade | None = None,
+        read_again: ReadAgain | None = None,
     ) -> None:
         """`upgrade` is for servers with a database. Raises KeyError when the topology has no such server."""
         self._topology = topology
         self._settings = _settings(topology, name)
         self._world = world
         self._identity = identity
+        self._read_again = read_again
         self._hostname = f"{name}.{topology.default_domain}"
         self._state: Literal["starting", "ready", "draining"] = "starting"
         self._started_at_ms = 0
@@ -69,9 +72,11 @@ class ClientAccess:
         self._directory: DirectoryLookup | None = None
         self._authenticator: Authenticator | None = None
         self._locator: Locator | None = None
+        self._desk: Desk | None = None
         self._submission: list[SmtpServer] = []
         self._imap: ImapServer | None = None
         self._rpc: RpcServer | None = None
+        self._explainer: SubmissionExplainer | None = None
 
     @property
     def name(self) -> str:
@@ -91,14 +96,13 @@ class ClientAccess:
         self._authenticator = Authenticator(self._directory, self._world)
         one_use = OneUseCredentials(self._directory, self._world, self._public_certificate)
         self._locator = Locator(topology, self._identity)
-        context = self._identity.public_server()
-        if context is None:
+        if self._identity.public_server() is None:
             file = topology.certificates / f"{self.name}.pem"
             raise CertificateError(file, "is missing", "run `waypost init`, or mend the setting")
         listeners = await self._listen_submission(
-            self._directory, self._authenticator, one_use, self._locator, context
+            self._directory, self._authenticator, one_use, self._locator
         )
-        listeners += await self._listen_imap(self._authenticator, one_use, self._locator, context)
+        listeners += await self._listen_imap(self._authenticator, one_use, self._locator)
         listeners += await self._listen_control(self._directory, one_use)
         self.listeners = tuple(listeners)
         self._state = "ready"
@@ -140,9 +144,25 @@ class ClientAccess:
         )
 
     async def reload(self) -> ReloadOutcome:
-        """Renewed certificates are taken for new connections. Raises CertificateError."""
-        self._identity.reload()
-        return ReloadOutcome(applied=("certificates",))
+        """Settings and certificates count anew, for new connections."""
+        topology, outcome = reload(self._topology, self.name, self._identity, self._read_again)
+        if not outcome.problems:
+            await self._take(topology)
+        return outcome
+
+    async def _take(self, topology: Topology) -> None:
+        self._topology, self._settings = topology, _settings(topology, self.name)
+        if self._explainer is not None:
+            self._explainer.reload(self._settings, topology)
+        if self._desk is not None:
+            limits = self._settings.limits
+            self._desk = replace(self._desk, header_bytes_max=limits.header_size_bytes, hops_max=limits.hops)
+        for server in self._submission:
+            server.options = self._options(server.options.listener)
+        if self._imap is not None:
+            self._imap.configure(self._imap_options())
+        if self._locator is not None:
+            await self._locator.reload(topology)
 
     # --- parts ---
 
@@ -152,10 +172,9 @@ class ClientAccess:
         authenticator: Authenticator,
         one_use: OneUseCredentials,
         locator: Locator,
-        context: ssl.SSLContext,
     ) -> list[Listener]:
         settings, limits = self._settings, self._settings.limits
-        desk = Desk(
+        self._desk = Desk(
             server=self.name,
             hostname=self._hostname,
             default_domain=self._topology.default_domain,
@@ -168,7 +187,8 @@ class ClientAccess:
         )
 
         def session(peer: Peer) -> SubmissionSession:
-            return SubmissionSession(desk, peer)
+            assert self._desk is not None
+            return SubmissionSession(self._desk, peer)
 
         listeners: list[Listener] = []
         choices: tuple[tuple[Literal["submission", "submissions"], Endpoint | None], ...] = (
@@ -178,41 +198,41 @@ class ClientAccess:
         for protocol, endpoint in choices:
             if endpoint is None:
                 continue
-            implicit = protocol == "submissions"
-            server = SmtpServer(
-                ServerOptions(
-                    hostname=self._hostname,
-                    listener=protocol,
-                    starttls=None if implicit else context,
-                    implicit_tls=context if implicit else None,
-                    authentication=True,
-                    bare_newlines="normalise",
-                    message_size_bytes=limits.message_size_bytes,
-                    recipients=limits.recipients,
-                    protocol_errors=limits.protocol_errors,
-                    logon_failures=limits.logon_failures,
-                    idle_seconds=limits.connection_idle_seconds,
-                    connections=limits.connections,
-                    connections_per_source=limits.connections_per_source,
-                ),
-                session,
-                self._world.entropy,
-            )
+            server = SmtpServer(self._options(protocol), session, self._world.entropy)
             self._submission.append(server)
             port = await server.start(endpoint.host, endpoint.port)
             listeners.append(Listener(protocol=protocol, host=endpoint.host, port=port))
         return listeners
 
+    def _options(self, listener: str) -> ServerOptions:
+        limits, context = self._settings.limits, self._identity.public_server()
+        implicit = listener == "submissions"
+        return ServerOptions(
+            hostname=self._hostname,
+            listener=listener,
+            starttls=None if implicit else context,
+            implicit_tls=context if implicit else None,
+            authentication=True,
+            bare_newlines="normalise",
+            message_size_bytes=limits.message_size_bytes,
+            recipients=limits.recipients,
+            protocol_errors=limits.protocol_errors,
+            logon_failures=limits.logon_failures,
+            idle_seconds=limits.connection_idle_seconds,
+            connections=limits.connections,
+            connections_per_source=limits.connections_per_source,
+        )
+
+    def _imap_options(self) -> ImapOptions:
+        context, limits = self._identity.public_server(), self._settings.limits
+        return ImapOptions(hostname=self._hostname, tls=context, limits=limits, version=_version())
+
     async def _listen_imap(
-        self,
-        authenticator: Authenticator,
-        one_use: OneUseCredentials,
-        locator: Locator,
-        context: ssl.SSLContext,
+        self, authenticator: Authenticator, one_use: OneUseCredentials, locator: Locator
     ) -> list[Listener]:
         settings = self._settings
         self._imap = ImapServer(
-            ImapOptions(hostname=self._hostname, tls=context, limits=settings.limits, version=_version()),
+            self._imap_options(),
             one_use.accepting("imap", authenticator),
             lambda credentials: locator.store_of(credentials.user),
             self._world,
@@ -228,9 +248,9 @@ class ClientAccess:
 
     async def _listen_control(self, directory: DirectoryLookup, one_use: OneUseCredentials) -> list[Listener]:
         endpoint = self._settings.rpc
-        explainer = SubmissionExplainer(self._settings, self._topology, directory, live=True)
+        self._explainer = SubmissionExplainer(self._settings, self._topology, directory, live=True)
         self._rpc = RpcServer(
-            {Control: _AccessControl(self), Explains: explainer, ProbeLogon: one_use},
+            {Control: _AccessControl(self), Explains: self._explainer, ProbeLogon: one_use},
             authorise=_may_call,
             trace_id=self._world.entropy.identifier,
             peer_name=self._caller,

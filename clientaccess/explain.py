@@ -8,7 +8,7 @@ from clientaccess.submission.policy import check_header, check_recipient, check_
 from config.model import AccessServer, Topology
 from foundation.interfaces.directory import Credentials, Directory
 from foundation.interfaces.explanation import End, Explanation, Going, Onward, Question, Step
-from foundation.mail.errors import MailError
+from foundation.mail.errors import MailError, Unavailable
 from foundation.smtp.intake import too_large
 
 
@@ -23,6 +23,9 @@ class SubmissionExplainer:
         self._directory = directory
         self._live = live
 
+    def reload(self, settings: AccessServer, topology: Topology) -> None:
+        self._settings, self._topology = settings, topology
+
     async def explain(self, question: Question) -> Explanation:
         try:
             user = await self._user(question)
@@ -32,6 +35,11 @@ class SubmissionExplainer:
             if not error.permanent:
                 raise
             ends = [_refused(recipient.address, error) for recipient in question.recipients]
+            return self._explanation(ends=tuple(ends))
+        store = user.user.store
+        if store not in [each.name for each in self._topology.stores]:
+            away = Unavailable(f"The mailbox store {store!r} is not known here, try again later")
+            ends = [_refused(recipient.address, away) for recipient in question.recipients]
             return self._explanation(ends=tuple(ends))
         steps = [self._sender_step(question, user), self._size_step(question)]
         ends = []
@@ -92,6 +100,12 @@ class SubmissionExplainer:
 
     def _explanation(self, **fields: Any) -> Explanation:
         return Explanation(server=self._settings.name, live=self._live, **fields)
+
+
+def computed(topology: Topology, name: str, directory: Directory) -> SubmissionExplainer:
+    """For a server that does not run. Raises StopIteration without such a server."""
+    settings = next(server for server in topology.access if server.name == name)
+    return SubmissionExplainer(settings, topology, directory, live=False)
 
 
 def _refused(address: str, error: MailError) -> End:

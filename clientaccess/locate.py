@@ -44,6 +44,15 @@ class Locator:
             self._clients[user.store], self._proxies[user.store] = client, proxy
         return proxy
 
+    async def reload(self, topology: Topology) -> None:
+        """Stores that are gone, or reached elsewhere now, are left: calls that wait raise Unavailable."""
+        before, self._stores = self._stores, {store.name: store for store in topology.stores}
+        for name in list(self._clients):
+            after = self._stores.get(name)
+            if after is None or after.rpc != before[name].rpc:
+                del self._proxies[name]
+                await self._clients.pop(name).close()
+
     async def close(self) -> None:
         """Calls that wait raise Unavailable."""
         self._proxies.clear()

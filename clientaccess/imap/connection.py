@@ -23,12 +23,21 @@ class ImapServer:
         locate: Callable[[Credentials], MailboxStore],
         world: World,
     ) -> None:
-        self.options = options
+        self.configure(options)
         self.authentication = authentication
         self.locate = locate
         self.world = world
         self.open: dict[Connection, str] = {}
         """Connections and the addresses they come from."""
+        self._by_source: dict[str, int] = {}
+        self._listeners: list[asyncio.Server] = []
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.stopping = False
+
+    def configure(self, options: ImapOptions) -> None:
+        """For connections that come from now on."""
+        self.options = options
         self.session_options = SessionOptions(
             hostname=options.hostname,
             version=options.version,
@@ -38,11 +47,6 @@ class ImapServer:
             logon_failures_max=options.limits.logon_failures,
             bad_commands_max=options.limits.protocol_errors,
         )
-        self._by_source: dict[str, int] = {}
-        self._listeners: list[asyncio.Server] = []
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self.stopping = False
 
     @property
     def connections(self) -> int:
