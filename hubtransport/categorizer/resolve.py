@@ -30,7 +30,9 @@ async def resolve(candidate: Candidate, context: Context) -> Resolved:
     if candidate.recipient.recipient_id:
         entry = await context.directory.find_id(candidate.recipient.recipient_id)
         if entry is not None:
-            return _found(candidate, entry, "carried-id", "a Waypost server resolved it before")
+            group = candidate.position is None and candidate.brought_by
+            why = f"a member of {group}" if group else "a Waypost server resolved it before"
+            return _found(candidate, entry, "carried-id", why)
     address = candidate.recipient.address
     local, domain = split_address(address)
     if not domain:

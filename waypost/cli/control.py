@@ -21,6 +21,7 @@ from waypost.cli.output import NOT_FOUND, PARTIAL, CommandFailed
 from waypost.servers import Role, Server, servers_of
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 ANSWER_SECONDS = 15
 
@@ -70,12 +71,23 @@ class Servers:
 
     async def ask(self, question: Callable[[Control], Awaitable[T]]) -> tuple[Answer[T], ...]:
         """The same question to every server, in their order."""
-        return tuple(await asyncio.gather(*(self._ask(server, question) for server in self._servers)))
+        return tuple(
+            await asyncio.gather(*(self._ask(server, Control, question) for server in self._servers))
+        )
 
-    async def _ask(self, server: Server, question: Callable[[Control], Awaitable[T]]) -> Answer[T]:
+    async def ask_one(
+        self, name: str, interface: Callable[..., P], question: Callable[[P], Awaitable[T]]
+    ) -> Answer[T]:
+        """A question of another interface, to one server of the topology."""
+        server = next(server for server in self._servers if server.name == name)
+        return await self._ask(server, interface, question)
+
+    async def _ask(
+        self, server: Server, interface: Callable[..., P], question: Callable[[P], Awaitable[T]]
+    ) -> Answer[T]:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return Answer(server, await question(self._client(server).interface(Control)))
+                return Answer(server, await question(self._client(server).interface(interface)))
         except MailError as error:
             return Answer(server, None, error.sentence)
         except TimeoutError:

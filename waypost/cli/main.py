@@ -20,6 +20,7 @@ COMMANDS = {
     "init": "init",
     "run": "run",
     "status": "status",
+    "explain": "explain",
     "trace": "trace",
     "queue": "queue",
     "user": "user",
