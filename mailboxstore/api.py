@@ -80,7 +80,7 @@ class Store:
         self._directory = directory
         self._notifications = notifications
         self._submission = submission
-        self._message_size_bytes = message_size_bytes
+        self.message_size_bytes = message_size_bytes
         self._spool_folder = spool_folder
         self._verified: dict[str, int] = {}
         """Mailboxes that live here and are made, by the directory's revision that said so."""
@@ -363,7 +363,7 @@ class Store:
 
     async def _spool(self, content: AsyncIterator[bytes]) -> Spool:
         """Refusal TOOBIG as MailError 552 5.3.4."""
-        return await spool_from(content, self._message_size_bytes, self._spool_folder)
+        return await spool_from(content, self.message_size_bytes, self._spool_folder)
 
     def _now_ms(self) -> int:
         return self._database.clock.now_ms()

@@ -15,6 +15,7 @@ from typing import Literal
 from sqlalchemy import Engine
 
 from config.model import Retry, StoreServer, Topology
+from config.reload import ReadAgain, reload
 from foundation.database.content import Contents
 from foundation.database.engine import Upgrade, open_engine, prepare_schema, sqlite_url
 from foundation.database.readers import Readers
@@ -63,6 +64,7 @@ class MailboxStoreDaemon:
         identity: Identity,
         *,
         upgrade: Upgrade | None = None,
+        read_again: ReadAgain | None = None,
     ) -> None:
         """Raises KeyError when the topology has no store of this name."""
         self._topology = topology
@@ -70,6 +72,7 @@ class MailboxStoreDaemon:
         self._world = world
         self._identity = identity
         self._upgrade = upgrade
+        self._read_again = read_again
         self._retry = Retry()
         self._state: Literal["starting", "ready", "draining"] = "starting"
         self._started_at_ms = 0
@@ -80,6 +83,9 @@ class MailboxStoreDaemon:
         self._engine: Engine | None = None
         self._directory: DirectoryLookup | None = None
         self._writer: Writer | None = None
+        self._database: MailboxDatabase | None = None
+        self._store: Store | None = None
+        self._explainer: StoreExplainer | None = None
         self._agent: OutboxAgent | None = None
         self._maintenance: Maintenance | None = None
         self._lmtp: SmtpServer | None = None
@@ -97,6 +103,7 @@ class MailboxStoreDaemon:
         folder.mkdir(parents=True, exist_ok=True)
         self._topology.control_socket(self.name).parent.mkdir(parents=True, exist_ok=True)
         database = await self._open_database()
+        self._database = database
         directory = DirectoryLookup(
             self._topology.directory_database, folder / "directory.snapshot", self._world
         )
@@ -118,6 +125,7 @@ class MailboxStoreDaemon:
             submission,
             message_size_bytes=self._settings.limits.message_size_bytes,
         )
+        self._store = store
         await agent.start()
         await self._listen(database, directory, store, agent)
         self._maintenance.start()
@@ -165,9 +173,25 @@ class MailboxStoreDaemon:
         )
 
     async def reload(self) -> ReloadOutcome:
-        """Renewed certificates are taken for new connections. Raises CertificateError."""
-        self._identity.reload()
-        return ReloadOutcome(applied=("certificates",))
+        """Settings and certificates count anew, for new connections and messages."""
+        topology, outcome = reload(self._topology, self.name, self._identity, self._read_again)
+        if not outcome.problems:
+            self._take(topology)
+        return outcome
+
+    def _take(self, topology: Topology) -> None:
+        self._topology, settings = topology, _settings(topology, self.name)
+        self._settings = settings
+        if self._explainer is not None:
+            self._explainer.settings = settings
+        if self._database is not None:
+            self._database.quota_bytes = settings.mailbox_quota_bytes
+        if self._store is not None:
+            self._store.message_size_bytes = settings.limits.message_size_bytes
+        if self._maintenance is not None:
+            self._maintenance.keep_disconnected(settings.disconnected_keep_days)
+        if self._lmtp is not None:
+            self._lmtp.options = self._options()
 
     # --- parts ---
 
@@ -245,32 +269,18 @@ class MailboxStoreDaemon:
     async def _listen(
         self, database: MailboxDatabase, directory: DirectoryLookup, store: Store, agent: OutboxAgent
     ) -> None:
-        settings, limits = self._settings, self._settings.limits
-        hubs = frozenset(hub.name for hub in self._topology.hubs)
+        settings = self._settings
 
         def session(peer: Peer) -> DeliverySession:
+            hubs = frozenset(hub.name for hub in self._topology.hubs)
             return DeliverySession(peer, database, directory, self._notifications.publish, hubs)
 
-        self._lmtp = SmtpServer(
-            ServerOptions(
-                hostname=self.name,
-                listener="lmtp",
-                protocol="lmtp",
-                implicit_tls=self._identity.internal_server(),
-                private=True,
-                message_size_bytes=lmtp_size_bytes(limits),
-                recipients=limits.recipients,
-                protocol_errors=limits.protocol_errors,
-                idle_seconds=limits.connection_idle_seconds,
-                connections=limits.connections,
-            ),
-            session,
-            self._world.entropy,
-        )
+        self._lmtp = SmtpServer(self._options(), session, self._world.entropy)
         lmtp_port = await self._lmtp.start(settings.lmtp.host, settings.lmtp.port)
         control = StoreControl(database, agent, self.status, self.reload)
+        self._explainer = self._make_explainer(database, directory, agent)
         self._rpc = RpcServer(
-            {MailboxStore: store, Control: control, Explains: self._explainer(database, directory, agent)},
+            {MailboxStore: store, Control: control, Explains: self._explainer},
             authorise=self._may_call,
             trace_id=self._world.entropy.identifier,
             peer_name=self._identity.peer_name,
@@ -286,6 +296,21 @@ class MailboxStoreDaemon:
             Listener(protocol="control", host=str(socket), port=0),
         )
 
+    def _options(self) -> ServerOptions:
+        limits = self._settings.limits
+        return ServerOptions(
+            hostname=self.name,
+            listener="lmtp",
+            protocol="lmtp",
+            implicit_tls=self._identity.internal_server(),
+            private=True,
+            message_size_bytes=lmtp_size_bytes(limits),
+            recipients=limits.recipients,
+            protocol_errors=limits.protocol_errors,
+            idle_seconds=limits.connection_idle_seconds,
+            connections=limits.connections,
+        )
+
     def _may_call(self, peer: str, service: str, method: str) -> bool:
         """Mailboxes are for Client Access; the control interface for every server and for the operator, whose
         name is empty on the Unix socket."""
@@ -293,7 +318,7 @@ class MailboxStoreDaemon:
             return any(server.name == peer for server in self._topology.access)
         return service in (Control.__name__, Explains.__name__)
 
-    def _explainer(
+    def _make_explainer(
         self, database: MailboxDatabase, directory: DirectoryLookup, agent: OutboxAgent
     ) -> StoreExplainer:
         async def usage(mailbox_id: str) -> Mailbox | None:

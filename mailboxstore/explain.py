@@ -35,7 +35,7 @@ class StoreExplainer:
         live: bool,
     ) -> None:
         """`away`: why a hub is away; None when it answers."""
-        self._settings = settings
+        self.settings = settings
         self._directory = directory
         self._usage = usage
         self._away = away
@@ -67,21 +67,21 @@ class StoreExplainer:
 
     async def _check_outbox(self, question: Question) -> str:
         """The sender's mailbox. Raises MailError."""
-        limit_bytes = self._settings.limits.message_size_bytes
+        limit_bytes = self.settings.limits.message_size_bytes
         if question.size_bytes > limit_bytes:
             raise too_big(limit_bytes)
-        user = await resolve(self._directory, self._settings.name, Recipient(address=question.sender.address))
+        user = await resolve(self._directory, self.settings.name, Recipient(address=question.sender.address))
         mailbox = await self._usage(user.mailbox_id)
         if mailbox is not None:
-            refuse_over_quota(mailbox, 2 * question.size_bytes, self._settings.mailbox_quota_bytes)
+            refuse_over_quota(mailbox, 2 * question.size_bytes, self.settings.mailbox_quota_bytes)
         return user.mailbox_id
 
     def _to_hub(self, question: Question) -> Onward:
         answering = tuple(hub for hub in self._hubs if self._away(hub) is None)
         choices = answering or self._hubs
-        why = f"it is the hub of this site ({self._settings.site})"
+        why = f"it is the hub of this site ({self.settings.site})"
         if len(choices) > 1:
-            why = f"hubs of this site ({self._settings.site}): the least busy of {', '.join(choices)}"
+            why = f"hubs of this site ({self.settings.site}): the least busy of {', '.join(choices)}"
         return Onward(
             recipients=tuple(Going(recipient=each, original=each.address) for each in question.recipients),
             door="smtp-internal",
@@ -89,13 +89,13 @@ class StoreExplainer:
             queue="outbox",
             choices=choices,
             why=why,
-            path=(self._settings.site,),
+            path=(self.settings.site,),
             wait=None if answering else self._away(choices[0]),
         )
 
     async def _delivery(self, question: Question) -> Explanation:
         """As a hub hands it over by LMTP."""
-        limits = self._settings.limits
+        limits = self.settings.limits
         limit_bytes = lmtp_size_bytes(limits)
         if question.size_bytes > limit_bytes:
             error = too_large(limit_bytes)
@@ -106,9 +106,9 @@ class StoreExplainer:
         events: list[TrackingEvent] = []
         for recipient in question.recipients:
             try:
-                user = await resolve(self._directory, self._settings.name, recipient)
+                user = await resolve(self._directory, self.settings.name, recipient)
                 mailbox = await self._usage(user.mailbox_id)
-                quota_bytes = self._settings.mailbox_quota_bytes
+                quota_bytes = self.settings.mailbox_quota_bytes
                 if mailbox is not None and over_quota(mailbox, question.size_bytes, quota_bytes):
                     raise mailbox_full()
             except Unavailable:
@@ -133,7 +133,7 @@ class StoreExplainer:
             event="DELIVER",
             source="LMTP",
             at_ms=0,
-            server=self._settings.name,
+            server=self.settings.name,
             network_message_id=question.network_message_id,
             sender=question.sender.address,
             recipients=(address,),
@@ -143,7 +143,7 @@ class StoreExplainer:
         )
 
     def _explanation(self, **fields: Any) -> Explanation:
-        return Explanation(server=self._settings.name, live=self._live, **fields)
+        return Explanation(server=self.settings.name, live=self._live, **fields)
 
 
 async def _unknown(mailbox_id: str) -> Mailbox | None:

@@ -36,9 +36,12 @@ class Maintenance:
     ) -> None:
         self._database = database
         self._directory = directory
-        self._keep_ms = disconnected_keep_days * DAY_MS
+        self.keep_disconnected(disconnected_keep_days)
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    def keep_disconnected(self, days: int) -> None:
+        self._keep_ms = days * DAY_MS
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._always())

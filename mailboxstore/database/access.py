@@ -19,7 +19,7 @@ T = TypeVar("T")
 COMPUTED_HERE_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class MailboxDatabase:
     server: str
     """Name of the store, for tracking."""
@@ -33,7 +33,7 @@ class MailboxDatabase:
     executor: Executor
     """For computing on what is large."""
     quota_bytes: int = 0
-    """Of each mailbox; 0 is none."""
+    """Of each mailbox; 0 is none. May be replaced."""
 
     async def compute(self, size_bytes: int, function: Callable[[], T]) -> T:
         """Runs it here when so many bytes are quickly looked at, else off the event loop."""
