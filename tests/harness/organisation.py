@@ -8,6 +8,7 @@ async with Organisation(topology, folder) as organisation:
 
 from __future__ import annotations
 
+import signal
 import smtplib
 import ssl
 from collections.abc import Collection, Sequence
@@ -127,6 +128,17 @@ class Organisation:
 
     async def stop(self, name: str) -> None:
         await self.servers.stop(name)
+
+    def suspend(self, name: str) -> None:
+        """The server is there, and answers nothing, until `resume`."""
+        self._process_servers().signal(name, signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        self._process_servers().signal(name, signal.SIGCONT)
+
+    def _process_servers(self) -> ProcessServers:
+        assert isinstance(self.servers, ProcessServers), "run the servers as processes for this"
+        return self.servers
 
     async def start(self, name: str) -> None:
         await self.servers.start(name)

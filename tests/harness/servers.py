@@ -81,12 +81,5 @@ class ProcessServers:
     async def kill(self, *names: str) -> None:
         await asyncio.gather(*(self._processes[name].kill() for name in names))
 
-    def suspend(self, name: str) -> None:
-        """SIGSTOP: the server is there, and answers nothing. `resume`, or kill it."""
-        self._processes[name].signal(signal.SIGSTOP)
-
-    def resume(self, name: str) -> None:
-        self._processes[name].signal(signal.SIGCONT)
-
-    def pid(self, name: str) -> int:
-        return self._processes[name].pid
+    def signal(self, name: str, number: signal.Signals) -> None:
+        self._processes[name].signal(number)
