@@ -16,6 +16,7 @@ from foundation.interfaces.tracking import TrackingEvent
 
 ARRIVING = ("RECEIVE", "DELIVER", "DUPLICATEDELIVER")
 """Carry the key that the message came with, and name in `next_hop` where it came from."""
+_ANSWERED = ("SEND", "SUBMIT")
 _LEAVING = ("TRANSFER", "SUBMIT", "SEND", "DEFER")
 _ENDING = ("SEND", "SUBMIT", "DELIVER", "DUPLICATEDELIVER", "FAIL", "DROP", "WITHDRAW", "HAREDIRECT")
 
@@ -174,16 +175,16 @@ def _took(visit: Visit, key: str, known: frozenset[str]) -> list[str]:
     return [
         event.next_hop
         for event in visit.events
-        if event.transfer_key == key and event.event in ("SEND", "SUBMIT") and event.next_hop in known
+        if event.transfer_key == key and event.event in _ANSWERED and event.next_hop in known
     ]
 
 
 def _compare_clocks(parent: Visit, child: Visit, key: str, clocks: dict[tuple[str, str], int]) -> None:
-    """What was received after it was made and before it was answered was stamped by clocks that agree."""
+    """What was received after it was made and before the answer to it was read was stamped by clocks that
+    agree. A SUBMIT or SEND is noted after that answer."""
     own = [event for event in parent.events if event.transfer_key == key]
-    # A store writes nothing of a unit before the hub's answer: then only its own receiving came before.
-    earliest = parent.received_at_ms if own[0].event in ("SEND", "SUBMIT") else own[0].at_ms
-    latest = next((event.at_ms for event in own if event.event in ("SEND", "SUBMIT")), None)
+    earliest = next((event.at_ms for event in own if event.event not in _ANSWERED), parent.received_at_ms)
+    latest = next((event.at_ms for event in own if event.event in _ANSWERED), None)
     received = child.received_at_ms
     difference = 0
     if received < earliest:

@@ -91,6 +91,27 @@ def test_a_unit_first_written_of_after_the_answer_makes_no_clock_wrong() -> None
     assert trace.clock_differences == ()
 
 
+def test_what_is_noted_after_the_answer_says_nothing_of_the_time_before() -> None:
+    """An Outbox notes SUBMIT alone, once the hub has answered: the hub had it earlier, by the same clock."""
+    record = Recorder()
+    record("store-a", "RECEIVE", transfer_key="k0", next_hop="access")
+    record("hub-a", "RECEIVE", transfer_key="k1", next_hop="store-a")
+    record("store-a", "SUBMIT", transfer_key="k1", next_hop="hub-a")
+    trace = build_trace(record.events, SERVERS)
+    assert servers(trace) == ["store-a", "hub-a"]
+    assert trace.clock_differences == ()
+
+
+def test_a_hub_that_had_it_before_it_was_submitted_is_behind() -> None:
+    record = Recorder()
+    record.offset_ms["hub-a"] = -1000
+    record("store-a", "RECEIVE", transfer_key="k0", next_hop="access")
+    record("hub-a", "RECEIVE", transfer_key="k1", next_hop="store-a")
+    record("store-a", "SUBMIT", transfer_key="k1", next_hop="hub-a")
+    (difference,) = build_trace(record.events, SERVERS).clock_differences
+    assert (difference.server, difference.compared_with, difference.at_least_ms) == ("hub-a", "store-a", -990)
+
+
 def test_a_server_that_took_it_and_tells_nothing_is_a_gap() -> None:
     record = Recorder()
     across_sites(record)
