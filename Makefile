@@ -7,19 +7,24 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+NODE := tests/programs/node_modules
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-PROGRAMS := swaks isync msmtp curl
+PROGRAMS := curl fetchmail getmail:getmail6 mbsync:isync msmtp neomutt node:nodejs npm offlineimap:offlineimap3 s-nail swaks
 
-# $(call need,PROGRAMS,PACKAGES,WHAT FOR): installs Debian packages when a program is missing and this is root, else
-# names the line to run.
+# $(call need,PROGRAMS,WHAT FOR): installs the Debian packages of programs that are missing when this is root, else
+# names the line to run. A program that is called otherwise than its package: program:package.
 define need
-@missing=; for program in $(1); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+@missing=; packages=; \
+for each in $(1); do \
+  command -v $${each%:*} >/dev/null || { missing="$$missing $${each%:*}"; packages="$$packages $${each#*:}"; }; \
+done; \
 if [ -n "$$missing" ]; then \
   if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-    echo "Installing$$missing, $(3)"; \
-    { $(APT) update && $(APT) install -y $(2) >/dev/null; } || echo "They could not be installed." >&2; \
+    echo "Installing$$missing, $(2)"; \
+    { $(APT) update && $(APT) install -y --no-install-recommends $$packages >/dev/null; } || \
+      echo "They could not be installed." >&2; \
   else \
-    echo "Missing:$$missing, $(3). To have it: sudo apt-get install -y $(2)" >&2; \
+    echo "Missing:$$missing, $(2). To have it: sudo apt-get install -y --no-install-recommends$$packages" >&2; \
   fi; \
 fi
 endef
@@ -75,10 +80,18 @@ $(VENV)/.installed-tests: requirements-test.lock $(VENV)/.installed
 	@touch $@
 
 install-programs:
-	$(call need,swaks mbsync msmtp curl,$(PROGRAMS),mail programs that tests use)
+	$(call need,$(PROGRAMS),mail programs that tests use)
+	@$(MAKE) --silent --no-print-directory $(NODE)/.package-lock.json
+
+# Libraries of Node.js that tests use; without npm their tests are skipped and say so.
+$(NODE)/.package-lock.json: tests/programs/package-lock.json
+	@if command -v npm >/dev/null; then \
+	  echo "Installing the mail libraries of Node.js"; \
+	  cd tests/programs && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch ../../$@; \
+	else echo "Missing: npm, for the mail libraries of Node.js." >&2; fi
 
 install-curl:
-	$(call need,curl,curl,which the lines to paste use)
+	$(call need,curl,which the lines to paste use)
 
 docs: install
 	$(BIN)/waypost config reference --into docs/configuration.md
