@@ -25,8 +25,12 @@ async def test_store_down_then_up_releases_the_whole_queue(lab: Lab) -> None:
     for _ in range(30):
         await lab.send("carol@example.test", connection=connection)
     await lab.until_event("DEFER")
+
+    async def routed() -> bool:
+        return [entry.queue for entry in await lab.queued()] == ["delivery"] * 30
+
+    await until(routed, "all wait for the store")
     entries = await lab.queued()
-    assert len(entries) == 30
     assert {entry.state for entry in entries} == {"retry"}
     assert all("can't be reached" in entry.last_reply and entry.next_attempt_at_ms for entry in entries)
     await store.start()
