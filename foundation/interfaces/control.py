@@ -1,4 +1,5 @@
-"""What every daemon answers to the command line: status, trace, reload; hubs and stores also tell their queues."""
+"""What every daemon answers to the command line: status, trace, reload; hubs and stores also tell their
+queues."""
 
 from __future__ import annotations
 
@@ -83,8 +84,11 @@ class ProbeLogon(Protocol):
 class Control(Protocol):
     async def status(self) -> ServerStatus: ...
 
-    def trace(self, message_id: str, network_message_ids: tuple[str, ...]) -> AsyncIterator[tuple[TrackingEvent, ...]]:
-        """Events of messages with this Message-ID, or with one of these network message ids, in the server's order."""
+    def trace(
+        self, message_id: str, network_message_ids: tuple[str, ...]
+    ) -> AsyncIterator[tuple[TrackingEvent, ...]]:
+        """Events of messages with this Message-ID, or with one of these network message ids, in the
+        server's order."""
         ...
 
     async def reload(self) -> ReloadOutcome: ...

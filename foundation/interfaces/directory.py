@@ -69,7 +69,8 @@ class Directory(Protocol):
         ...
 
     async def postmaster(self) -> DirectoryRecipient | None:
-        """Who gets mail for `postmaster` where nobody has that address: the organisation's first user by default."""
+        """Who gets mail for `postmaster` where nobody has that address: the organisation's first user by
+        default."""
         ...
 
     def revision(self) -> int:

@@ -18,8 +18,8 @@ Door = Literal["submission", "outbox", "smtp", "smtp-internal", "lmtp"]
 delivery."""
 
 Outcome = Literal["delivered", "refused", "failed", "deferred", "unreachable", "expanded", "merged"]
-"""refused: the sender's side is told at once. failed: accepted before, so the sender gets a report. deferred: it
-waits, as things are here. unreachable: it waits for a way that the settings do not give."""
+"""refused: the sender's side is told at once. failed: accepted before, so the sender gets a report.
+deferred: it waits, as things are here. unreachable: it waits for a way that the settings do not give."""
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,9 +1,9 @@
 """What a mailbox store offers to Client Access: the records, and the calls. Knows no IMAP and no SMTP.
 
-A *mailbox* belongs to one user and holds *folders*; a folder holds *messages*. A stored message is one run of
-bytes (trace prefix, then the content as submitted); every offset counts from its first byte. All calls raise
-MailError: `Refusal` with a reason where the request can't be done, `Unavailable` where the store can't answer now.
-Calls that change something return after their commit.
+A *mailbox* belongs to one user and holds *folders*; a folder holds *messages*. A stored message is one run
+of bytes (trace prefix, then the content as submitted); every offset counts from its first byte. All calls
+raise MailError: `Refusal` with a reason where the request can't be done, `Unavailable` where the store
+can't answer now. Calls that change something return after their commit.
 """
 
 from __future__ import annotations
@@ -346,5 +346,6 @@ class MailboxStore(Protocol):
         ...
 
     def watch(self, mailbox_id: str) -> AsyncIterator[Notice]:
-        """One notice at once, then one after each commit that changed the mailbox; notices of one folder merge."""
+        """One notice at once, then one after each commit that changed the mailbox; notices of one folder
+        merge."""
         ...

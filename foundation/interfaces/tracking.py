@@ -33,13 +33,15 @@ EventName = Literal[
     "THROTTLE",
     "POISONMESSAGE",
 ]
-"""RECEIVE: came in (SMTP, LMTP, submit). SUBMIT: the Outbox agent handed it to a hub. RESOLVE: an address became
-another. EXPAND: a group became members. AGENTINFO: the compliance step ran, or why not. TRANSFER: bifurcated into a
-transfer unit, with the next hop. SEND: the next server answered 250. DELIVER: committed to a mailbox.
-DUPLICATEDELIVER: merged, or recognised as delivered before. DEFER: will be tried again. FAIL: given up or refused.
-DSN: a report was made. DROP: discarded on purpose."""
+"""RECEIVE: came in (SMTP, LMTP, submit). SUBMIT: the Outbox agent handed it to a hub. RESOLVE: an address
+became another. EXPAND: a group became members. AGENTINFO: the compliance step ran, or why not. TRANSFER:
+bifurcated into a transfer unit, with the next hop. SEND: the next server answered 250. DELIVER: committed
+to a mailbox. DUPLICATEDELIVER: merged, or recognised as delivered before. DEFER: will be tried again.
+FAIL: given up or refused. DSN: a report was made. DROP: discarded on purpose."""
 
-Source = Literal["SMTP", "LMTP", "STOREDRIVER", "ROUTING", "AGENT", "DSN", "QUEUE", "ADMIN", "MAILBOXRULE", "SAFETYNET"]
+Source = Literal[
+    "SMTP", "LMTP", "STOREDRIVER", "ROUTING", "AGENT", "DSN", "QUEUE", "ADMIN", "MAILBOXRULE", "SAFETYNET"
+]
 
 
 class TrackingEvent(msgspec.Struct, frozen=True, kw_only=True):

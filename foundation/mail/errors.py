@@ -1,4 +1,5 @@
-"""The few typed failures of a message's way. They become replies, DSNs, IMAP NO or HTTP problems at the border."""
+"""The few typed failures of a message's way. They become replies, DSNs, IMAP NO or HTTP problems at the
+border."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ class MailError(Exception):
 
 
 class Unavailable(MailError):
-    """A server, a database or the directory can't be reached now: 451 4.3.2 (RFC 3463 3.4) unless said otherwise."""
+    """A server, a database or the directory can't be reached now: 451 4.3.2 (RFC 3463 3.4) unless said
+    otherwise."""
 
     def __init__(self, sentence: str, code: int = 451, status: str = "4.3.2") -> None:
         super().__init__(code, status, sentence, "UNAVAILABLE")

@@ -1,4 +1,5 @@
-"""RPC frames: any split of the bytes gives the same frames, and the worst that garbage does is to be refused."""
+"""RPC frames: any split of the bytes gives the same frames, and the worst that garbage does is to be
+refused."""
 
 from __future__ import annotations
 
