@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from config.model import Topology
+from config.reload import ReadAgain
 from foundation.database.engine import SchemaError
 from foundation.interfaces.control import Listener, ReloadOutcome, ServerStatus
 from foundation.tls import CertificateError, Identity
@@ -54,11 +55,20 @@ class Daemon(Protocol):
     async def reload(self) -> ReloadOutcome: ...
 
 
-def make_daemon(topology: Topology, server: Server, identity: Identity, world: Any = None) -> Daemon:
-    """Builds the daemon of a server, not yet started; only its own package is imported."""
+def make_daemon(
+    topology: Topology,
+    server: Server,
+    identity: Identity,
+    world: Any = None,
+    read_again: ReadAgain | None = None,
+) -> Daemon:
+    """Builds the daemon of a server, not yet started; only its own package is imported.
+
+    `read_again`: where a reload gets the settings from; without it certificates alone are read anew.
+    """
     module, name = _DAEMONS[server.role]
     daemon: Daemon = getattr(importlib.import_module(module), name)(
-        topology, server.name, world or real_world(), identity, upgrade=upgrade
+        topology, server.name, world or real_world(), identity, upgrade=upgrade, read_again=read_again
     )
     return daemon
 
@@ -97,22 +107,25 @@ def die_with(supervisor: int) -> None:
         sys.exit(1)
 
 
-def serve(topology: Topology, server: Server, notification: Notification) -> int:
+def serve(topology: Topology, server: Server, notification: Notification, read_again: ReadAgain) -> int:
     """Runs the server until it is told to stop; returns the exit code."""
     import uvloop
 
     configure_logging(server.name)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(topology, server, notification))
+            return runner.run(_serve(topology, server, notification, read_again))
     except Exception:
         log.exception("ended by an error that nobody foresaw")
         return 1
 
 
-async def _serve(topology: Topology, server: Server, notification: Notification) -> int:
+async def _serve(
+    topology: Topology, server: Server, notification: Notification, read_again: ReadAgain
+) -> int:
     loop = asyncio.get_running_loop()
-    stopping = asyncio.Event()
+    stopping, reload_wanted = asyncio.Event(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reload_wanted.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     identity = identity_of(topology, server)
@@ -121,17 +134,16 @@ async def _serve(topology: Topology, server: Server, notification: Notification)
         if not await wait_for_certificate(identity, stopping):
             log.info("stopped")
             return 0
-        daemon = make_daemon(topology, server, identity)
+        daemon = make_daemon(topology, server, identity, read_again=read_again)
     except (FolderHeld, CertificateError) as error:
         log.error("can't start: %s", error)
         return 1
-    loop.add_signal_handler(signal.SIGHUP, _reload, daemon)
     following = asyncio.create_task(
-        follow_certificates(_certificate_files(topology, server), lambda: _reload(daemon)),
+        follow_certificates(_certificate_files(topology, server), lambda: _take_certificates(identity)),
         name="certificates",
     )
     try:
-        return await _run(daemon, stopping, notification)
+        return await _run(daemon, stopping, reload_wanted, notification)
     finally:
         following.cancel()
         await daemon.stop()
@@ -139,11 +151,14 @@ async def _serve(topology: Topology, server: Server, notification: Notification)
         log.info("stopped")
 
 
-async def _run(daemon: Daemon, stopping: asyncio.Event, notification: Notification) -> int:
+async def _run(
+    daemon: Daemon, stopping: asyncio.Event, reload_wanted: asyncio.Event, notification: Notification
+) -> int:
     """From the start to the word to stop; returns the exit code."""
     starting = asyncio.create_task(daemon.start(), name="start")
     told_to_stop = asyncio.create_task(stopping.wait(), name="stop signal")
     failing = asyncio.create_task(daemon.failed.wait(), name="failure")
+    reloading: asyncio.Task[None] | None = None
     try:
         await asyncio.wait((starting, told_to_stop), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -151,6 +166,7 @@ async def _run(daemon: Daemon, stopping: asyncio.Event, notification: Notificati
         await starting
         notification.ready(daemon.status())
         log.info("ready", extra={"listeners": _described(daemon.listeners)})
+        reloading = asyncio.create_task(_reload_when_wanted(daemon, reload_wanted), name="reload")
         await asyncio.wait((told_to_stop, failing), return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
         return 1 if failing.done() else 0
@@ -162,6 +178,8 @@ async def _run(daemon: Daemon, stopping: asyncio.Event, notification: Notificati
     finally:
         told_to_stop.cancel()
         failing.cancel()
+        if reloading is not None:
+            reloading.cancel()
 
 
 async def _hold(topology: Topology, server: Server) -> FolderLock:
@@ -183,17 +201,39 @@ def _certificate_files(topology: Topology, server: Server) -> list[Path]:
     return [topology.certificates / f"{server.name}.pem", *([Path(public)] if public else [])]
 
 
-def _reload(daemon: Daemon) -> None:
-    task = asyncio.ensure_future(daemon.reload())
-    task.add_done_callback(_reloaded)
+def _take_certificates(identity: Identity) -> None:
+    try:
+        identity.reload()
+    except CertificateError as error:
+        log.error("the renewed certificate can't be used: %s", error)
+    else:
+        log.info("takes its renewed certificate")
 
 
-def _reloaded(task: asyncio.Future[Any]) -> None:
-    if error := task.exception():
-        log.error("reload failed: %s", error)
+async def _reload_when_wanted(daemon: Daemon, wanted: asyncio.Event) -> None:
+    """One reload after the other, each with what the files say then."""
+    while True:
+        await wanted.wait()
+        wanted.clear()
+        try:
+            _tell(await daemon.reload())
+        except Exception:
+            log.exception("the reload failed")
+
+
+def _tell(outcome: ReloadOutcome) -> None:
+    for problem in outcome.problems:
+        log.error("nothing was reloaded: %s", problem)
+    if outcome.problems:
         return
-    outcome = task.result()
-    log.info("reloaded", extra={"applied": outcome.applied, "needs_restart": outcome.needs_restart})
+    log.info("reloaded", extra={"applied": outcome.applied})
+    if outcome.needs_restart:
+        log.warning("changed, but counts after a restart", extra={"settings": outcome.needs_restart})
+    if outcome.first_start:
+        log.warning(
+            "changed, but counts only where a directory is made; now `waypost domain` and `waypost user` do it",
+            extra={"settings": outcome.first_start},
+        )
 
 
 def _described(listeners: tuple[Listener, ...]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from waypost.cli.options import ConfigOption, load_topology
+from waypost.cli.options import ConfigOption, read, wanted_config
 from waypost.cli.output import CommandFailed
 from waypost.servers import Server, servers_of
 
@@ -32,11 +32,13 @@ def run(
         from waypost.service import die_with
 
         die_with(supervisor)
-    topology = load_topology(config)
+    file = wanted_config(config)
+    topology = read(file)
     server = _server(servers_of(topology), role, name, config)
+    from config.reader import read_topology
     from waypost.service import Notification, serve
 
-    return serve(topology, server, Notification(ready_fd))
+    return serve(topology, server, Notification(ready_fd), lambda: read_topology(file, os.environ))
 
 
 def _server(servers: tuple[Server, ...], role: str, name: str, config: Path | None) -> Server:
