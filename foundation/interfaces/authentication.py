@@ -1,4 +1,5 @@
-"""Who a client is: asked by the submission and the IMAP sessions, answered by clientaccess/authenticate.py."""
+"""Who a client is: asked by the submission and the IMAP sessions, answered by
+clientaccess/authenticate.py."""
 
 from __future__ import annotations
 

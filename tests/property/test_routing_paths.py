@@ -22,7 +22,9 @@ def test_cost_is_least_and_ties_are_fixed(links: dict[tuple[str, str], int]) -> 
     graph = networkx.Graph()
     graph.add_nodes_from(SITES)
     graph.add_weighted_edges_from((a, b, cost) for (a, b), cost in links.items())
-    neighbours = {site: tuple((other, graph[site][other]["weight"]) for other in graph[site]) for site in SITES}
+    neighbours = {
+        site: tuple((other, graph[site][other]["weight"]) for other in graph[site]) for site in SITES
+    }
     paths = least_cost_paths(neighbours, "A")
     costs = networkx.single_source_dijkstra_path_length(graph, "A")
     assert {site: path.cost for site, path in paths.items()} == dict(costs)
