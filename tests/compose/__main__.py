@@ -72,6 +72,7 @@ class ComposeTest:
             self.mail_goes_from_a_to_b,
             self.a_killed_hub_loses_nothing,
             self.a_change_of_the_directory_is_seen_by_all,
+            self.init_may_run_again,
             self.containers_stop_in_order,
         ):
             await check()
@@ -178,6 +179,20 @@ class ComposeTest:
                 return '"DELIVER"' in shown and '"store-b"' in shown
 
             await until(delivered, "the message to the new user is delivered by store-b", ARRIVAL_SECONDS)
+
+    async def init_may_run_again(self) -> None:
+        with step("init runs again: it renews what is due, and prints no password"):
+            before = self._compose.logs("init")
+            await asyncio.to_thread(self._compose.start, "init")
+
+            async def over() -> bool:
+                return not self._compose.running("init")
+
+            await until(over, "init has ended", READY_SECONDS)
+            assert self._compose.inspect("init")["State"]["ExitCode"] == 0
+            said = self._compose.logs("init").removeprefix(before)
+            assert "ready to start" in said, said
+            assert "@" not in said, "it printed a user again"
 
     async def containers_stop_in_order(self) -> None:
         with step("SIGTERM stops each server in order"):
