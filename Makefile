@@ -9,15 +9,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/programs/node_modules
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-PROGRAMS := curl fetchmail getmail:getmail6 mbsync:isync msmtp neomutt node:nodejs npm offlineimap:offlineimap3 s-nail swaks
+PROGRAMS := curl fetchmail getmail:getmail6 mbsync:isync msmtp neomutt node:nodejs npm offlineimap:offlineimap3 s-nail swaks:swaks,netbase,libnet-ssleay-perl
 
 # $(call need,PROGRAMS,WHAT FOR): installs the Debian packages of programs that are missing when this is root, else
-# names the line to run. A program that is called otherwise than its package: program:package.
+# names the line to run. A program that is called otherwise than its package, or needs more: program:package,package.
 define need
 @missing=; packages=; \
 for each in $(1); do \
   command -v $${each%:*} >/dev/null || { missing="$$missing $${each%:*}"; packages="$$packages $${each#*:}"; }; \
 done; \
+packages=$$(echo "$$packages" | tr , ' '); \
 if [ -n "$$missing" ]; then \
   if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
     echo "Installing$$missing, $(2)"; \
