@@ -18,6 +18,7 @@ from foundation.interfaces.tracking import TrackingEvent
 from foundation.interfaces.world import World
 from foundation.mail.envelope import Recipient
 from foundation.mail.errors import MailError
+from foundation.smtp.intake import too_large
 from hubtransport.categorizer.comply import AgentChain
 from hubtransport.categorizer.decision import Candidate, Context, Decision
 from hubtransport.categorizer.enqueue import Planned, plan
@@ -97,12 +98,14 @@ class HubExplainer:
         trusted = question.door == "smtp-internal"
         if not trusted and self._settings.smtp is None:
             closed = MailError(550, "5.3.2", f"{self._settings.name} takes no mail from outside")
-            return [], [_refused(recipient, closed) for recipient in question.recipients], []
+            return [], [_refused(recipient, closed, trusted) for recipient in question.recipients], []
         connector = internal(self._settings, self._topology) if trusted else outside(self._settings)
         try:
+            if question.sender.size_bytes > connector.message_size_bytes:
+                raise too_large(connector.message_size_bytes)
             check_content(question, connector)
         except MailError as error:
-            return [], [_refused(recipient, error) for recipient in question.recipients], []
+            return [], [_refused(recipient, error, trusted) for recipient in question.recipients], []
         steps = [_size_step(question, connector)]
         refused: list[End] = []
         accepted: list[Recipient] = []
@@ -112,7 +115,7 @@ class HubExplainer:
                     recipient, connector, self._context().directory, self._topology.default_domain
                 )
             except MailError as error:
-                refused.append(_refused(recipient, error))
+                refused.append(_refused(recipient, error, trusted))
             else:
                 accepted.append(recipient)
         return steps, refused, accepted
@@ -195,8 +198,14 @@ def _size_step(question: Question, connector: ReceiveConnector) -> Step:
     )
 
 
-def _refused(recipient: Recipient, error: MailError) -> End:
-    return End(address=recipient.address, original=recipient.address, outcome="refused", reply=str(error))
+def _refused(recipient: Recipient, error: MailError, trusted: bool) -> End:
+    """A Waypost server that is refused reports it to the sender."""
+    return End(
+        address=recipient.address,
+        original=recipient.address,
+        outcome="failed" if trusted else "refused",
+        reply=str(error),
+    )
 
 
 def _ends(result: Categorized) -> list[End]:
