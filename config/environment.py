@@ -39,6 +39,11 @@ def override(data: dict[str, Any], environment: Mapping[str, str]) -> tuple[list
     return problems, variables
 
 
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process whose file has the variables' values in it."""
+    return {name: value for name, value in environment.items() if not name.upper().startswith(PREFIX)}
+
+
 class _Nowhere(Exception):
     """A variable that names no setting."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from config.model import Topology
 from foundation.certificates import ensure_certificate, make_authority
 from foundation.directory.changes import DirectoryChanges
-from foundation.directory.records import AlreadyExists
+from foundation.directory.records import AlreadyExists, DirectoryError
 from foundation.interfaces.world import Disk, Entropy, World
 from foundation.passwords import hash_password
 from foundation.tls import OPERATOR
@@ -39,10 +39,45 @@ def prepare(topology: Topology, world: World, authority_key: Path | None = None)
     `authority_key`: file of the CA's key; None: beside the certificates.
     Raises CertificateError, DirectoryError, OSError.
     """
+    check_data(topology, world)
     for folder in (topology.data, topology.data / "run", topology.certificates):
         folder.mkdir(parents=True, exist_ok=True)
     prepare_certificates(topology, world, authority_key)
     return prepare_directory(topology, world)
+
+
+def check_data(topology: Topology, world: World) -> None:
+    """Refuses data of another organisation, or with mail that no server of this topology would look after.
+
+    Raises DirectoryError.
+    """
+    changes = DirectoryChanges(topology.directory_database, world.clock, world.entropy)
+    try:
+        if not changes.exists():
+            return
+        name, filled = changes.organisation().name, changes.filled_stores()
+    finally:
+        changes.close()
+    if name != topology.organisation:
+        raise _other_data(topology, f'it is of the organisation "{name}", not "{topology.organisation}"')
+    known = [store.name for store in topology.stores]
+    for store, users in filled.items():
+        if store not in known:
+            whose = f"{users} mailbox{'es' if users > 1 else ''} in it"
+            raise _other_data(topology, f'it has a store "{store}" with {whose}, the configuration has not')
+    hubs = [hub.name for hub in topology.hubs]
+    for queue in sorted(topology.data.glob("*/queue.db")):
+        if queue.parent.name not in hubs:
+            hub = f'it has the queues of a hub "{queue.parent.name}"'
+            raise _other_data(topology, f"{hub}, the configuration has not")
+
+
+def _other_data(topology: Topology, how: str) -> DirectoryError:
+    return DirectoryError(
+        f"the data in {topology.data} belongs to another configuration: {how}",
+        "start it with that one, or give this one a folder of its own: "
+        f"WAYPOST__ORGANISATION__DATA={topology.data}-2",
+    )
 
 
 def prepare_certificates(

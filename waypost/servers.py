@@ -58,6 +58,25 @@ def resolved_file(topology: Topology) -> Path:
     return topology.data / "run" / "topology.toml"
 
 
+def with_ports_of(topology: Topology, wanted: Topology, resolved: Topology) -> Topology:
+    """The topology on the ports that were really taken, where it wants the same as was wanted then."""
+    taken = {
+        (server.name, field): endpoint
+        for server in servers_of(resolved)
+        for field, endpoint in server.endpoints().items()
+    }
+    before = {
+        (s.name, field): endpoint for s in servers_of(wanted) for field, endpoint in s.endpoints().items()
+    }
+    same = {
+        (server.name, field): taken[server.name, field]
+        for server in servers_of(topology)
+        for field, endpoint in server.endpoints().items()
+        if before.get((server.name, field)) == endpoint
+    }
+    return with_endpoints(topology, same)
+
+
 def with_endpoints(topology: Topology, endpoints: dict[tuple[str, str], Endpoint]) -> Topology:
     """The topology with endpoints replaced, by (server name, field name)."""
 

@@ -231,7 +231,7 @@ def _tell(outcome: ReloadOutcome) -> None:
         log.warning("changed, but counts after a restart", extra={"settings": outcome.needs_restart})
     if outcome.first_start:
         log.warning(
-            "changed, but counts only where a directory is made; now `waypost domain` and `waypost user` do it",
+            "changed, but counts only in a new directory: use `waypost domain` and `waypost user`",
             extra={"settings": outcome.first_start},
         )
 

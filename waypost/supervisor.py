@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from config.environment import without_settings
 from config.model import Topology
 from foundation.interfaces.control import ServerStatus
 from waypost.processes import ServerProcess, StartFailed
@@ -56,8 +58,10 @@ class Supervisor:
         """`config`: the file the servers read. `renew`: issues certificates that are due, returns whose."""
         self._topology = topology
         self._renew = renew
+        # The file has what variables said, and the ports that were really taken: it alone counts.
+        environment = without_settings(os.environ)
         self._processes = {
-            server.name: ServerProcess(server, config, on_log) for server in servers_of(topology)
+            server.name: ServerProcess(server, config, on_log, environment) for server in servers_of(topology)
         }
         self._keeping: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()

@@ -200,6 +200,10 @@ class DirectoryChanges:
         """NotFound."""
         return self._read(lambda connection: users.show_alias(connection, alias))
 
+    def filled_stores(self) -> dict[str, int]:
+        """Stores that users' mailboxes are on, with how many."""
+        return self._read(users.filled_stores)
+
     # --- groups ---
 
     def add_group(self, address: str, *, name: str = "", members: Sequence[str] = ()) -> GroupRecord:

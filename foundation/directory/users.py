@@ -264,11 +264,17 @@ def with_prefix(connection: Connection, kind: str, prefix: str) -> list[Row[Any]
     return list(connection.execute(query).all())
 
 
-def _least_filled(connection: Connection, stores: tuple[str, ...]) -> str:
+def filled_stores(connection: Connection) -> dict[str, int]:
+    """Stores that users' mailboxes are on, with how many."""
     counted = (
         select(recipients.c.store, func.count())
         .where(recipients.c.kind == "user", recipients.c.removed_at_ms.is_(None))
         .group_by(recipients.c.store)
+        .order_by(recipients.c.store)
     )
-    filled: dict[str, int] = {row[0]: row[1] for row in connection.execute(counted)}
+    return {row[0]: row[1] for row in connection.execute(counted)}
+
+
+def _least_filled(connection: Connection, stores: tuple[str, ...]) -> str:
+    filled = filled_stores(connection)
     return min(stores, key=lambda store: filled.get(store, 0))

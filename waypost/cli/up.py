@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from config.model import Topology
     from foundation.interfaces.control import ServerStatus
     from waypost.lock import FolderLock
+    from waypost.supervisor import Supervisor
 
 application = typer.Typer(add_completion=False)
 
@@ -41,9 +43,46 @@ def up(config: ConfigOption = None) -> int:
         users = make_ready(topology)
         resolved = _resolve(topology)
         print_users(topology.data, users)
-        return asyncio.run(_supervise(resolved, began))
+        return asyncio.run(_supervise(resolved, began, lambda: _read_again(file, topology, resolved)))
     finally:
         lock.release()
+
+
+def _read_again(file: Path, topology: Topology, resolved: Topology) -> bool:
+    """Writes the topology anew that the servers read, on the ports they have; a fault is told and changes
+    nothing."""
+    from config.reader import ConfigurationError, read_topology
+    from waypost.servers import servers_of, with_ports_of
+
+    log = logging.getLogger("waypost.supervisor")
+    try:
+        changed = with_ports_of(read_topology(file, os.environ), topology, resolved)
+    except ConfigurationError as error:
+        for line in str(error).splitlines():
+            log.error("nothing was reloaded: %s", line)
+        return False
+    running = [server.name for server in servers_of(resolved)]
+    new = [server.name for server in servers_of(changed) if server.name not in running]
+    if changed.data != resolved.data:
+        new.append("organisation.data")
+    if new:
+        log.warning("counts when `waypost up` is started again", extra={"settings": new})
+    _write_resolved(changed.model_copy(update={"data": resolved.data}), resolved)
+    return True
+
+
+def _reload(read_again: Callable[[], bool], supervisor: Supervisor) -> None:
+    if read_again():
+        supervisor.reload()
+
+
+def _write_resolved(topology: Topology, running: Topology) -> None:
+    """In one step, and readable by the owner alone: a URL may have a password in it."""
+    from config.writer import write_topology
+    from waypost.servers import resolved_file
+    from waypost.world import real_world
+
+    real_world().disk.write(resolved_file(running), write_topology(topology).encode(), 0o600)
 
 
 def _embedded_config() -> Path:
@@ -70,9 +109,7 @@ def _hold(topology: Topology) -> FolderLock:
 
 def _resolve(topology: Topology) -> Topology:
     """Takes free ports, and writes the topology that the servers read."""
-    from config.writer import write_topology
     from waypost.ports import PortBusy, resolve_ports
-    from waypost.servers import resolved_file
 
     try:
         resolved, moved = resolve_ports(topology)
@@ -82,11 +119,11 @@ def _resolve(topology: Topology) -> Topology:
         ) from error
     for each in moved:
         print(f"Port {each.wanted} is in use: {each.server} listens for {each.protocol} on {each.port}.")
-    resolved_file(topology).write_text(write_topology(resolved))
+    _write_resolved(resolved, topology)
     return resolved
 
 
-async def _supervise(topology: Topology, began: float) -> int:
+async def _supervise(topology: Topology, began: float, read_again: Callable[[], bool]) -> int:
     from waypost.bootstrap import prepare_certificates
     from waypost.logs import use_handler
     from waypost.logsink import LogSink, SinkHandler
@@ -108,7 +145,7 @@ async def _supervise(topology: Topology, began: float) -> int:
     told_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_stop.set)
-    loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
+    loop.add_signal_handler(signal.SIGHUP, _reload, read_again, supervisor)
     starting = asyncio.create_task(supervisor.start())
     stopping = asyncio.create_task(told_to_stop.wait())
     try:

@@ -10,6 +10,7 @@ import pytest
 import waypost.bootstrap
 from config.model import Topology
 from foundation.directory.changes import DirectoryChanges
+from foundation.directory.records import DirectoryError
 from foundation.passwords import verify_password
 from foundation.tls import OPERATOR, Identity
 from tests.harness.topologies import ready_topology
@@ -87,3 +88,38 @@ def test_a_crash_while_users_are_made_loses_no_password(
     passwords = {user.password for user in made}
     assert set(hashes.values()) == passwords
     assert all(verify_password(hashed, password) for hashed, password in list(hashes.items())[:1])
+
+
+def test_data_of_another_topology_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    two_sites = ready_topology("two-sites", tmp_path / "data")
+    prepare(two_sites, real_world())
+    files = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DirectoryError) as refused:
+        prepare(ready_topology("single", tmp_path / "data"), real_world())
+    assert 'it has a store "store-a" with 2 mailboxes in it, the configuration has not' in str(refused.value)
+    assert f"WAYPOST__ORGANISATION__DATA={tmp_path / 'data'}-2" in refused.value.mend
+    assert sorted(tmp_path.rglob("*")) == files
+    assert prepare(two_sites, real_world()) == ()
+
+
+def test_data_of_another_organisation_is_refused(tmp_path: Path) -> None:
+    prepare(ready_topology("single", tmp_path / "data", organisation="One"), real_world())
+    with pytest.raises(DirectoryError, match='it is of the organisation "One", not "Two"'):
+        prepare(ready_topology("single", tmp_path / "data", organisation="Two"), real_world())
+
+
+def test_queues_that_no_hub_would_empty_are_refused(topology: Topology) -> None:
+    prepare(topology, real_world())
+    (topology.data / "hub-c").mkdir()
+    (topology.data / "hub-c" / "queue.db").touch()
+    with pytest.raises(DirectoryError, match='it has the queues of a hub "hub-c"'):
+        prepare(topology, real_world())
+
+
+def test_a_topology_may_grow(tmp_path: Path) -> None:
+    small = ready_topology("two-sites", tmp_path / "data")
+    prepare(
+        small.model_copy(update={"stores": small.stores[:1], "demo_users": small.demo_users[:1]}),
+        real_world(),
+    )
+    assert prepare(small, real_world()) == ()
