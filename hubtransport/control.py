@@ -11,7 +11,7 @@ from hubtransport.delivery.runner import DeliveryRunner
 from hubtransport.delivery.scheduler import Scheduler
 from hubtransport.delivery.sweep import Sweeper
 from hubtransport.queues import statements
-from hubtransport.queues.delivery import retry_keys, retry_now, stored, units_after
+from hubtransport.queues.delivery import exactly, retry_keys, retry_now, stored, units_after
 from hubtransport.queues.events import event_of
 from hubtransport.queues.records import QueuedMessage, Unit
 from hubtransport.queues.store import QueueStore
@@ -117,7 +117,10 @@ class HubControl:
     async def _retry_entries(self, entry_ids: tuple[str, ...]) -> int:
         hops = await self._store.writer.run(lambda connection: retry_keys(connection, entry_ids))
         for hop in dict.fromkeys(hops):
-            await self._release(hop)
+            if Hop.parse(hop).kind == "unreachable":
+                await self._sweeper.reroute(exactly(hop), "an operator asked for it")
+            else:
+                await self._release(hop)
         poison = [
             message
             for message in await self._store.readers.run(
