@@ -31,11 +31,6 @@ select_waiting_recipients = (
     .order_by(_recipient.message, _recipient.position)
 )
 count_messages_in_state = select(func.count()).where(_message.state == bindparam("of_state"))
-select_any_waiting = (
-    select(_recipient.position)
-    .where(_recipient.message == bindparam("of_message"), _recipient.unit == "")
-    .limit(1)
-)
 select_any_recipient = (
     select(_recipient.position).where(_recipient.message == bindparam("of_message")).limit(1)
 )
@@ -57,7 +52,6 @@ set_crashes = (
     .where(_message.id == bindparam("of_message"))
     .values(crashes=bindparam("to_crashes"), state=bindparam("to_state"))
 )
-set_message_delay = update(MESSAGES).where(_message.id == bindparam("of_message")).values(delay_at_ms=0)
 delete_message = delete(MESSAGES).where(_message.id == bindparam("of_message"))
 
 # --- recipients ---
@@ -121,7 +115,6 @@ select_delayed_units = (
 select_units_after = (
     _with_message.where(_unit.key > bindparam("after")).order_by(_unit.key).limit(bindparam("count"))
 )
-select_unit_exists = select(_unit.key).where(_unit.key == bindparam("of_key"))
 claim_units = update(UNITS).where(_unit.key.in_(bindparam("keys", expanding=True))).values(claimed=True)
 release_units = update(UNITS).where(_unit.key.in_(bindparam("keys", expanding=True))).values(claimed=False)
 release_all_units = update(UNITS).where(_unit.claimed.is_(True), _unit.group == "").values(claimed=False)
@@ -139,7 +132,6 @@ summarise_hops = (
 summarise_hop = select(func.count(), func.min(_unit.next_attempt_at_ms)).where(
     _unit.hop == bindparam("of_hop"), _unit.claimed.is_(False)
 )
-count_units = select(func.count()).select_from(UNITS)
 defer_unit = (
     update(UNITS)
     .where(_unit.key == bindparam("of_key"))

@@ -99,10 +99,6 @@ def load_state(connection: Connection, state: str, after: int, count: int) -> li
     return messages_of(connection, rows)
 
 
-def count_state(connection: Connection, state: str) -> int:
-    return int(connection.execute(statements.count_messages_in_state, {"of_state": state}).scalar() or 0)
-
-
 def crashed(
     connection: Connection, message: int, crashes: int, poison: bool, events: Sequence[TrackingEvent]
 ) -> None:
