@@ -107,7 +107,9 @@ def die_with(supervisor: int) -> None:
         sys.exit(1)
 
 
-def serve(topology: Topology, server: Server, notification: Notification, read_again: ReadAgain) -> int:
+def serve(
+    topology: Topology, server: Server, notification: Notification, read_again: ReadAgain | None = None
+) -> int:
     """Runs the server until it is told to stop; returns the exit code."""
     import uvloop
 
@@ -121,7 +123,7 @@ def serve(topology: Topology, server: Server, notification: Notification, read_a
 
 
 async def _serve(
-    topology: Topology, server: Server, notification: Notification, read_again: ReadAgain
+    topology: Topology, server: Server, notification: Notification, read_again: ReadAgain | None
 ) -> int:
     loop = asyncio.get_running_loop()
     stopping, reload_wanted = asyncio.Event(), asyncio.Event()
