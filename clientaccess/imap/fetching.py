@@ -159,7 +159,7 @@ async def _write(context: Context, selected: Selected, uid: int, tokens: Sequenc
                     if held is not None:
                         out.write(b"".join(held))
                         held = None
-                    out.write(chunk)
+                    out.write(responses.char8(chunk))
                     left -= len(chunk)
                     await out.flush()
         except MailError as error:

@@ -35,8 +35,13 @@ def quoted(value: bytes) -> bytes:
     return b'"' + value.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 
 
+def char8(value: bytes) -> bytes:
+    """What a literal may hold, of the same length: NUL can't be said (RFC 3501 9) and becomes 0x80."""
+    return value.replace(b"\0", b"\x80")
+
+
 def literal(value: bytes) -> bytes:
-    return b"{%d}\r\n%b" % (len(value), value)
+    return b"{%d}\r\n%b" % (len(value), char8(value))
 
 
 def string(value: bytes) -> bytes:
