@@ -63,7 +63,7 @@ class ClientAccess:
         self._world = world
         self._identity = identity
         self._read_again = read_again
-        self._hostname = f"{name}.{topology.default_domain}"
+        self._hostname = topology.host_name(name)
         self._state: Literal["starting", "ready", "draining"] = "starting"
         self._started_at_ms = 0
         self.listeners: tuple[Listener, ...] = ()

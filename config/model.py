@@ -319,6 +319,10 @@ class Topology(Settings):
         """All servers: hubs, stores, Client Access, each in the order of the file."""
         return (*self.hubs, *self.stores, *self.access)
 
+    def host_name(self, name: str) -> str:
+        """How a server calls itself in SMTP: EHLO, greetings, Received."""
+        return f"{name}.{self.default_domain}"
+
     def server_folder(self, name: str) -> Path:
         """Data folder of a server."""
         return self.data / name

@@ -81,7 +81,7 @@ class HubTransport:
         self._agents = agents or AgentChain()
         self._upgrade = upgrade
         self._read_again = read_again
-        self._hostname = f"{name}.{topology.default_domain}"
+        self._hostname = topology.host_name(name)
         self._folder = topology.server_folder(name)
         self._state: Literal["starting", "ready", "draining"] = "starting"
         self._started_at_ms = 0

@@ -154,9 +154,7 @@ def computed(topology: Topology, name: str, directory: Directory, world: World) 
     table = RoutingTable(topology, name)
     settings = table.map.hubs[name]
     context = Context(directory=directory, table=table, server=name, default_domain=topology.default_domain)
-    courier = InternetCourier(
-        lambda: table, world, f"{name}.{topology.default_domain}", hub_host_names(topology)
-    )
+    courier = InternetCourier(lambda: table, world, topology.host_name(name), hub_host_names(topology))
     return HubExplainer(settings, topology, lambda: context, AgentChain(), courier.hosts, dict, live=False)
 
 

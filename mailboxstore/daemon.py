@@ -256,7 +256,7 @@ class MailboxStoreDaemon:
         connection = await SmtpConnection.open(
             hub.host,
             hub.port,
-            hostname=self.name,
+            hostname=self._topology.host_name(self.name),
             implicit_tls=self._identity.internal_client(),
             timeouts=HUB_TIMEOUTS,
         )
@@ -273,7 +273,14 @@ class MailboxStoreDaemon:
 
         def session(peer: Peer) -> DeliverySession:
             hubs = frozenset(hub.name for hub in self._topology.hubs)
-            return DeliverySession(peer, database, directory, self._notifications.publish, hubs)
+            return DeliverySession(
+                peer,
+                database,
+                directory,
+                self._notifications.publish,
+                hubs,
+                hostname=self._topology.host_name(self.name),
+            )
 
         self._lmtp = SmtpServer(self._options(), session, self._world.entropy)
         lmtp_port = await self._lmtp.start(settings.lmtp.host, settings.lmtp.port)
@@ -299,7 +306,7 @@ class MailboxStoreDaemon:
     def _options(self) -> ServerOptions:
         limits = self._settings.limits
         return ServerOptions(
-            hostname=self.name,
+            hostname=self._topology.host_name(self.name),
             listener="lmtp",
             protocol="lmtp",
             implicit_tls=self._identity.internal_server(),

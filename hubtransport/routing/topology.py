@@ -42,4 +42,4 @@ def routing_map(topology: Topology) -> RoutingMap:
 
 def hub_host_names(topology: Topology) -> frozenset[str]:
     """Under which names the hubs of this organisation are known outside."""
-    return frozenset(f"{hub.name}.{topology.default_domain}".lower() for hub in topology.hubs)
+    return frozenset(topology.host_name(hub.name).lower() for hub in topology.hubs)

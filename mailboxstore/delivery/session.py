@@ -53,6 +53,8 @@ class DeliverySession:
         directory: Directory,
         publish: Callable[[tuple[tuple[str, Notice], ...]], None],
         hubs: frozenset[str],
+        *,
+        hostname: str,
     ) -> None:
         self.facts = SessionFacts()
         self._peer = peer
@@ -60,6 +62,7 @@ class DeliverySession:
         self._directory = directory
         self._publish = publish
         self._hubs = hubs
+        self._hostname = hostname
         self._command: MailCommand | None = None
         self._transfer = Transfer(network_message_id="")
         self._known: tuple[RecipientResult, ...] | None = None
@@ -172,7 +175,7 @@ class DeliverySession:
             peer_helo=facts.helo,
             peer_address=self._peer.address,
             peer_name=self._peer.certificate_name,
-            by=self._database.server,
+            by=self._hostname,
             protocol=protocol,
             identifier=self._transfer.network_message_id,
             for_recipient=for_recipient,

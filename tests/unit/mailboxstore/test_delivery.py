@@ -46,7 +46,12 @@ class Lmtp:
         def session(peer: Peer) -> DeliverySession:
             named = Peer(peer.address, peer.port, peer.tls, "hub-a", peer.listener)
             return DeliverySession(
-                named, bench.database, bench.directory, bench.notifications.publish, frozenset({"hub-a"})
+                named,
+                bench.database,
+                bench.directory,
+                bench.notifications.publish,
+                frozenset({"hub-a"}),
+                hostname="store-a.example.test",
             )
 
         self.server = SmtpServer(options, session, SystemEntropy())
@@ -94,7 +99,7 @@ async def test_delivered_with_trace(lmtp: Lmtp) -> None:
     [content] = await inbox(lmtp.bench, ALICE.mailbox_id)
     assert content.startswith(b"Return-Path: <dora@example.net>\r\nReceived: from hub-a")
     assert content.endswith(PREFIX + PLAIN)
-    assert b"by store-a with LMTP id n1" in content and b"for <alice@example.org>" in content
+    assert b"by store-a.example.test with LMTP id n1" in content and b"for <alice@example.org>" in content
     [record] = await lmtp.bench.records("INBOX")
     assert record.content is not None and record.header == record.content[: len(record.header)]
     assert record.header.endswith(b"\r\n\r\n") and record.flags == 0
@@ -205,7 +210,12 @@ async def test_quota_found_out_at_the_commit(tmp_path) -> None:
     bench = open_bench(tmp_path, quota_bytes=100)
     peer = Peer("127.0.0.1", 1, True, "hub-a", "lmtp")
     session = DeliverySession(
-        peer, bench.database, bench.directory, bench.notifications.publish, frozenset({"hub-a"})
+        peer,
+        bench.database,
+        bench.directory,
+        bench.notifications.publish,
+        frozenset({"hub-a"}),
+        hostname="store-a.example.test",
     )
     session.facts = SessionFacts(helo="hub-a", lmtp=True, tls=True, extended=True)
     await session.mail(MailCommand(sender=Sender(address=""), transfer=transfer()))
@@ -229,7 +239,12 @@ async def test_watchers_are_told(lmtp: Lmtp) -> None:
 async def test_only_hubs_deliver(bench: Bench) -> None:
     peer = Peer("127.0.0.1", 1, True, "access", "lmtp")
     session = DeliverySession(
-        peer, bench.database, bench.directory, bench.notifications.publish, frozenset({"hub-a"})
+        peer,
+        bench.database,
+        bench.directory,
+        bench.notifications.publish,
+        frozenset({"hub-a"}),
+        hostname="store-a.example.test",
     )
     with pytest.raises(Exception, match=r"550 5\.7\.1"):
         await session.greet("access", True)
