@@ -117,7 +117,8 @@ class User:
             self._imaps.host, self._imaps.port, ssl_context=self._trust, timeout=patient(30)
         )
         try:
-            connection.login(self.address, self.password)
+            response = f"\0{self.address}\0{self.password}".encode()  # LOGIN is ASCII in imaplib
+            connection.authenticate("PLAIN", lambda _: response)
             yield connection
         finally:
             connection.shutdown()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 
+from tests.harness.mail import Box, User
+
 TEXT = "Grüße aus Köln: 1 € für ein Stück 🧭\n.a dot at the start\n..two\n\n.\nEnd\n"
 ATTACHMENT = bytes(range(256)) * 256
 ATTACHMENT_NAME = "every octet.bin"
@@ -52,3 +54,13 @@ def content_of(message: bytes) -> Content:
 def whole(subject: str) -> Content:
     """The letter's content."""
     return Content(subject, TEXT, {ATTACHMENT_NAME: ATTACHMENT})
+
+
+async def arrived(reader: User, subject: str, folder: str = "INBOX") -> Content:
+    """The one message with this subject, once it is in the folder."""
+
+    def look(box: Box) -> list[Content]:
+        return [content for each in box.all() if (content := content_of(each)).subject == subject]
+
+    [found] = await reader.wait_until(folder, look, 15)
+    return found

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -57,3 +57,30 @@ def version_of(program: str) -> str:
     done = subprocess.run((program, "--version"), capture_output=True, text=True, timeout=30, check=False)
     found = _VERSION.search(done.stdout + done.stderr)
     return found[0] if found else ""
+
+
+def _node_version(library: str) -> str:
+    file = NODE_MODULES / library / "package.json"
+    return str(json.loads(file.read_text("utf-8"))["version"]) if file.is_file() else ""
+
+
+async def run(*command: str | Path, stdin: bytes = b"", home: Path | None = None) -> str:
+    """Output of a program that has to succeed; `home`: where it looks for its settings."""
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    if home is not None:
+        environment["HOME"] = str(home)
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=environment,
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(stdin), patient(60))
+    finally:
+        if process.returncode is None:
+            process.kill()
+    text = output.decode("utf-8", "replace")
+    assert process.returncode == 0, text
+    return text

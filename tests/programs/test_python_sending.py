@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import imaplib
 import smtplib
 import ssl
 
@@ -13,7 +12,7 @@ import pytest
 from tests.harness.organisation import Organisation
 from tests.harness.patience import patient, until
 from tests.programs.conftest import Pair, Place
-from tests.programs.letters import content_of, letter, whole
+from tests.programs.letters import arrived, content_of, letter, whole
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
@@ -45,13 +44,7 @@ async def test_smtplib_by_starttls_and_by_tls(place: Place, pair: Pair, trust: s
 
     await asyncio.to_thread(send)
     for subject in (SUBJECT, "by TLS"):
-        arrived = await reader.wait_until(
-            "INBOX",
-            lambda box, subject=subject: [
-                found for each in box.all() if (found := content_of(each)).subject == subject
-            ],
-        )
-        assert arrived == [whole(subject)]
+        assert await arrived(reader, subject) == whole(subject)
 
 
 @pytest.mark.program("smtplib")
@@ -70,18 +63,15 @@ async def test_smtplib_to_an_address_beyond_ascii(
 
     await asyncio.to_thread(send)
 
-    def look() -> list[bytes]:
-        """As imaplib has to, for a login name beyond ASCII."""
-        with imaplib.IMAP4_SSL(place.imaps.host, place.imaps.port, ssl_context=trust) as connection:
-            response = f"\0{jürgen.address}\0{jürgen.password}".encode()
-            connection.authenticate("PLAIN", lambda _: response)
+    def read() -> list[bytes]:
+        with jürgen.imap() as connection:
             connection.enable("UTF8=ACCEPT")
             connection.select()
             return [part[1] for part in connection.fetch("1:*", "(BODY[])")[1] if isinstance(part, tuple)]
 
-    [arrived] = await until(lambda: asyncio.to_thread(look), "the letter arrives")
-    assert content_of(arrived) == whole(SUBJECT)
-    assert "To: jürgen.smtplib@example.test\r\n".encode() in arrived
+    [raw] = await until(lambda: asyncio.to_thread(read), "the letter arrives")
+    assert content_of(raw) == whole(SUBJECT)
+    assert "To: jürgen.smtplib@example.test\r\n".encode() in raw
 
 
 @pytest.mark.program("smtplib")
@@ -118,6 +108,5 @@ async def test_aiosmtplib_by_starttls_and_by_tls(place: Place, pair: Pair, trust
         assert refused == {}
 
     await asyncio.gather(*(send(number) for number in range(10)))
-    arrived = await reader.wait_until("INBOX", lambda box: found if len(found := box.all()) == 10 else [])
-    found = {(content := content_of(each)).subject: content for each in arrived}
-    assert found == {subject: whole(subject) for subject in (f"aiosmtplib {n}" for n in range(10))}
+    for number in range(10):
+        assert await arrived(reader, f"aiosmtplib {number}") == whole(f"aiosmtplib {number}")
