@@ -2,7 +2,7 @@
 # make install the set-up alone: .venv/bin/waypost              make lock   renew the locked dependencies
 # make docs    make docs/ anew where it is made from the code
 # make test-compose   build the image, and run and test the containers of docker-compose.yml
-.PHONY: up install install-tests install-programs install-curl test test-compose check lint docs lock
+.PHONY: up install install-tests install-programs install-curl test test-compose check lint docs lock docs/programs.md
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -97,6 +97,10 @@ install-curl:
 docs: install
 	$(BIN)/waypost config reference --into docs/configuration.md
 	$(BIN)/python docs/tools/rfcs.py
+
+# The table of mail programs, written by a run of their tests.
+docs/programs.md: install-tests install-programs
+	$(BIN)/python -m tests.programs.table --into $@
 
 lock:
 	$(PIP) --require-hashes --no-deps -r requirements-test.lock

@@ -34,7 +34,7 @@ PACKAGES = {
 LIBRARIES = {"aiosmtplib": "aiosmtplib", "IMAPClient": "imapclient", "aioimaplib": "aioimaplib"}
 """Distribution of each Python library."""
 
-_VERSION = re.compile(r"\d+(?:\.\d+)+[\w.-]*")
+_VERSION = re.compile(r"\d{8}|\d+(?:\.\d+)+[\w.-]*")
 
 
 def node_missing() -> str:
@@ -54,7 +54,8 @@ def version_of(program: str) -> str:
         return _node_version(program)
     if not shutil.which(program):
         return ""
-    done = subprocess.run((program, "--version"), capture_output=True, text=True, timeout=30, check=False)
+    option = "-v" if program == "neomutt" else "--version"
+    done = subprocess.run((program, option), capture_output=True, text=True, timeout=30, check=False)
     found = _VERSION.search(done.stdout + done.stderr)
     return found[0] if found else ""
 
