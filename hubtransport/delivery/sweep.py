@@ -25,6 +25,7 @@ from hubtransport.queues.delivery import (
     delayed,
     exactly,
     expired,
+    last_stored,
     resubmit,
     stored,
     stored_units,
@@ -113,10 +114,14 @@ class Sweeper:
                 await self._tell_delay(unit, now_ms)
 
     async def reroute(self, pattern: str, why: str) -> int:
-        """Sends units of next hops like `pattern` back to the categorizer. Returns how many."""
+        """Sends units of next hops like `pattern` back to the categorizer. Returns how many.
+
+        Those that come back meanwhile, because nothing has changed for them, have greater keys.
+        """
         total = 0
+        last = await self._store.readers.run(lambda connection: last_stored(connection, pattern))
         while units := await self._store.readers.run(
-            lambda connection: stored_units(connection, pattern, PAGE)
+            lambda connection: stored_units(connection, pattern, last, PAGE)
         ):
             await self._resubmit(units, why)
             total += len(units)

@@ -224,9 +224,14 @@ def exactly(hop: str) -> str:
     return hop.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
-def stored_units(connection: Connection, pattern: str, count: int) -> list[Unit]:
-    """Units of next hops whose name is LIKE pattern, neither claimed nor pinned."""
-    values = {"pattern": pattern, "count": count}
+def last_stored(connection: Connection, pattern: str) -> str:
+    """The greatest key among the units that `stored_units` gives; keys rise."""
+    return connection.execute(statements.select_last_unit_of_hops_like, {"pattern": pattern}).scalar() or ""
+
+
+def stored_units(connection: Connection, pattern: str, last: str, count: int) -> list[Unit]:
+    """Units of next hops whose name is LIKE pattern, neither claimed nor pinned, up to the key `last`."""
+    values = {"pattern": pattern, "last": last, "count": count}
     rows = connection.execute(statements.select_units_of_hops_like, values).mappings().all()
     return units_of(connection, rows)
 

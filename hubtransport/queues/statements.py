@@ -165,13 +165,17 @@ retry_units_now = (
     .values(next_attempt_at_ms=0)
     .returning(_unit.hop)
 )
+_free_of_hops_like = (
+    _unit.hop.like(bindparam("pattern"), escape="\\"),
+    _unit.claimed.is_(False),
+    _unit.pinned.is_(False),
+)
 select_units_of_hops_like = (
-    _with_message.where(
-        _unit.hop.like(bindparam("pattern"), escape="\\"), _unit.claimed.is_(False), _unit.pinned.is_(False)
-    )
+    _with_message.where(*_free_of_hops_like, _unit.key <= bindparam("last"))
     .order_by(_unit.key)
     .limit(bindparam("count"))
 )
+select_last_unit_of_hops_like = select(func.max(_unit.key)).where(*_free_of_hops_like)
 
 # --- state of next hops ---
 select_hops = select(HOPS)

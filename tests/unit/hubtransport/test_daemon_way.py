@@ -4,12 +4,14 @@ Internet."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.smtp.client import ConnectionFailed
+from hubtransport.queues.records import Unit
 from tests.harness.patience import until
 from tests.unit.hubtransport.lab import CONTENT, Lab
 
@@ -165,6 +167,30 @@ async def test_mail_that_finds_no_way_waits_and_is_rerouted(tmp_path: Path) -> N
         await until(again, "routed again")
         (entry,) = await lab.queued()
         assert entry.queue == "unreachable"
+
+
+async def test_rerouting_ends_though_everything_comes_back_at_once(tmp_path: Path) -> None:
+    async with Lab(tmp_path, send_connectors=()) as lab:
+        await lab.start("hub-a")
+        await lab.send("friend@example.org")
+        await lab.until_event("TRANSFER")
+        sweeper = lab.hubs["hub-a"]._sweeper
+        resubmit = sweeper._resubmit
+        rounds = 0
+
+        async def slow(units: Sequence[Unit], why: str) -> None:
+            nonlocal rounds
+            rounds += 1
+            assert rounds == 1
+            await resubmit(units, why)
+
+            async def back() -> bool:
+                return len([event for event in await lab.events() if event.event == "TRANSFER"]) == 2
+
+            await until(back, "categorized again")
+
+        sweeper._resubmit = slow  # type: ignore[method-assign]
+        assert await sweeper.reroute("unreachable:%", "nothing has changed") == 1
 
 
 async def test_a_key_that_is_known_stores_nothing_and_answers_as_before(lab: Lab) -> None:
