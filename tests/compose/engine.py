@@ -80,6 +80,9 @@ class Compose:
     def down(self) -> None:
         """Removes containers, networks and volumes."""
         self._shown("down", "-v")
+        own = f"--filter=label=com.docker.compose.project={self._project}"
+        for network in self._run([self.engine, "network", "ls", "--quiet", own]).stdout.split():
+            self._run([self.engine, "network", "rm", network])  # podman-compose leaves it
 
     def logs(self, service: str) -> str:
         done = self._run([self.engine, "logs", self._container(service)])
