@@ -27,6 +27,7 @@ COMMANDS = {
     "alias": "alias",
     "group": "group",
     "domain": "domain",
+    "client": "client",
     "config": "config",
 }
 """Command to module of this package, in the order of the help."""

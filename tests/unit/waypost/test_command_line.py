@@ -77,6 +77,7 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
         "user": ("add", "list", "show", "set", "remove"),
         "queue": ("list", "show", "retry"),
         "config": ("check", "show"),
+        "client": ("show", "autoconfig"),
     }
     nouns = dict.fromkeys(("user", "alias", "group", "domain"), verbs["user"]) | verbs
     for verb in nouns.get(command, ()):
