@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import smtplib
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,9 +14,9 @@ from config.model import Limits, SendConnector, Topology
 from foundation.interfaces.explanation import Question
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.mail.envelope import Recipient, Sender
+from tests.harness.commands import waypost
 from tests.harness.mail import Sent, User, compose
 from tests.harness.organisation import Organisation
-from tests.harness.patience import patient
 from tests.harness.sink import SinkServer
 from tests.harness.topologies import ready_topology
 from waypost.cli.stations import Stations
@@ -231,18 +228,19 @@ async def test_a_hub_that_is_away_is_computed_and_the_wait_is_told(
     sent = await alice.send("bob@example.test")
     await organisation.wait_for_event(sent.message_id, "hub-a", "DEFER")
     while_away = await explained(organisation.topology, alice.address, "bob@example.test")
-    result = await command(organisation.config, "--from", alice.address, "--to", "bob@example.test")
+    result = await waypost(
+        organisation.config, "explain", "--from", alice.address, "--to", "bob@example.test"
+    )
     await organisation.start("hub-b")
     await organisation.user("bob@example.test").wait_for(sent, seconds=45)
     live = {hop.server: hop.answer.explanation.live for hop in every_hop(while_away)}
     assert live == {"access": True, "store-a": True, "hub-a": True, "hub-b": False, "store-b": True}
     assert while_away.fates[0].waits == ("hub-b",)
     assert foretold(while_away) == foretold(before)
-    assert result[0] == 0
-    assert "computed, not asked: data" not in result[1]
-    assert "computed, not asked:" in result[1]
-    assert "it would wait:" in result[1]
-    assert "but hub-b can't be reached now" in result[1]
+    assert result.code == 0
+    assert "hub-b  hub, site B  computed, not asked: " in result.out
+    assert "it would wait:" in result.out
+    assert "but hub-b can't be reached now" in result.out
 
 
 async def test_the_command_says_it_for_people_and_for_programs(
@@ -251,18 +249,18 @@ async def test_the_command_says_it_for_people_and_for_programs(
     letter = tmp_path / "letter.eml"
     letter.write_bytes(compose(alice.address, "team@example.test").as_bytes())
     arguments = ("--from", alice.address, "--to", "team@example.test", str(letter))
-    code, text, errors = await command(organisation.config, *arguments)
-    assert (code, errors) == (0, "")
+    printed = await waypost(organisation.config, "explain", *arguments)
+    assert (printed.code, printed.errors) == (0, "")
     for part in (
         "expand: the group team@example.test has 2 members",
         "expand: the group inner@example.test has 2 members",
         "→ hub-b for bob@example.test, dave@example.test",
         "team@example.test as dave@example.test arrives on store-b",
     ):
-        assert part in text
-    code, text, _ = await command(organisation.config, *arguments, "--json")
-    document = json.loads(text)
-    assert (code, document["version"], document["arrives"], document["live"]) == (0, 1, True, True)
+        assert part in printed.out
+    printed = await waypost(organisation.config, "explain", *arguments, "--json")
+    document = printed.document
+    assert (printed.code, document["arrives"], document["live"]) == (0, True, True)
     assert document["size_bytes"] == len(letter.read_bytes().replace(b"\n", b"\r\n"))
     outcomes = {fate["address"]: fate["outcome"] for fate in document["recipients"]}
     assert outcomes["team@example.test"] == "expanded"
@@ -276,13 +274,14 @@ async def test_the_command_says_it_for_people_and_for_programs(
 
 
 async def test_the_exit_code_is_1_when_it_would_not_arrive(organisation: Organisation, alice: User) -> None:
-    arguments = ("--from", alice.address, "--to", "nobody@example.test")
-    code, text, _ = await command(organisation.config, *arguments)
-    assert code == 1
-    assert "nobody@example.test refused by access: 550 5.1.1" in text
-    code, text, errors = await command(organisation.config, "--from", "alice", "--to", "bob@example.test")
-    assert (code, text) == (2, "")
-    assert "no mail address" in errors
+    unknown = await waypost(
+        organisation.config, "explain", "--from", alice.address, "--to", "nobody@example.test"
+    )
+    assert unknown.code == 1
+    assert "nobody@example.test refused by access: 550 5.1.1" in unknown.out
+    wrong = await waypost(organisation.config, "explain", "--from", "alice", "--to", "bob@example.test")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "no mail address" in wrong.errors
 
 
 async def test_nothing_is_sent(organisation: Organisation, alice: User) -> None:
@@ -290,15 +289,3 @@ async def test_nothing_is_sent(organisation: Organisation, alice: User) -> None:
     await explained(organisation.topology, alice.address, "carol@example.test")
     assert not await organisation.queued()
     assert len(await organisation.user("carol@example.test").messages()) == before
-
-
-async def command(config: Path, *arguments: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of `waypost explain`."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "waypost", "explain", *arguments, "--config", str(config)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "NO_COLOR": "1"},
-    )
-    out, errors = await asyncio.wait_for(process.communicate(), patient(30))
-    return process.returncode or 0, out.decode(), errors.decode()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from config.model import Topology
 
-application = typer.Typer(add_completion=False)
+application = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 SMALL_MESSAGE_BYTES = 1024
 DOORS = {
@@ -40,9 +40,10 @@ DOORS = {
 
 
 @application.command(
-    epilog="Examples: waypost explain --from alice@example.org --to team@example.org --to eve@example.net"
-    "  |  waypost explain --from eve@example.net --to alice@example.org --size 40MiB"
-    "  |  waypost explain --from alice@example.org --to bob@example.org letter.eml --json"
+    epilog="Examples:\n\n"
+    "- `waypost explain --from alice@example.org --to team@example.org --to eve@example.net`\n"
+    "- `waypost explain --from eve@example.net --to alice@example.org --size 40MiB`\n"
+    "- `waypost explain --from alice@example.org --to bob@example.org letter.eml --json`"
 )
 def explain(
     sender: Annotated[str, typer.Option("--from", help="Who would send it; <> for the null sender.")],

@@ -71,9 +71,13 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 
+def is_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table in colour on a terminal; in a pipe columns parted by tabs, without headings' decoration."""
-    if not sys.stdout.isatty():
+    if not is_terminal():
         for row in (headings, *rows):
             print("\t".join(row))
         return
@@ -98,7 +102,7 @@ def rfc3339(at_ms: int) -> str:
 
 
 def duration(milliseconds: int) -> str:
-    """For people: `12 ms`, `3.4 s`, `5 min 20 s`, `3 h 5 min`."""
+    """For people: `12 ms`, `3.4 s`, `5 min 20 s`, `3 h 5 min`, `2 d 4 h`."""
     if abs(milliseconds) < 1000:
         return f"{milliseconds} ms"
     if abs(milliseconds) < 60_000:
@@ -106,7 +110,10 @@ def duration(milliseconds: int) -> str:
     minutes, seconds = divmod(milliseconds // 1000, 60)
     if minutes < 60:
         return f"{minutes} min {seconds} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
 
 
 def size(size_bytes: int) -> str:
