@@ -9,7 +9,7 @@ from typing import Any
 
 from config.model import Endpoint, Topology
 from config.reader import read_topology
-from waypost.ports import resolve_ports
+from tests.harness.ports import free_port
 from waypost.servers import servers_of, with_endpoints
 
 
@@ -19,12 +19,11 @@ def ready_topology(name: str, data: Path, **settings: Any) -> Topology:
         topology = read_topology(file, {})
     topology = topology.model_copy(update={"data": data, **settings})
     anywhere = {
-        (server.name, field): Endpoint(host="127.0.0.1", port=0)
+        (server.name, field): Endpoint(host="127.0.0.1", port=free_port())
         for server in servers_of(topology)
         for field in server.endpoints()
     }
-    resolved, _ = resolve_ports(with_endpoints(topology, anywhere))
-    return resolved
+    return with_endpoints(topology, anywhere)
 
 
 def with_server_settings(topology: Topology, role: str, **settings: Any) -> Topology:
