@@ -83,9 +83,10 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
     for verb in nouns.get(command, ()):
         assert run([command, verb, "--help"]) == 0
         shown = capsys.readouterr().out
-        assert f"Example: waypost {command} {verb}" in shown or "| waypost" in shown
+        examples = (f"Example: waypost {command} {verb}", f"• waypost {command} {verb}", "| waypost")
+        assert any(example in shown for example in examples)
     if command not in nouns:
-        assert f"Example: waypost {command}" in shown
+        assert f"Example: waypost {command}" in shown or f"• waypost {command}" in shown
 
 
 def test_a_server_that_is_not_configured_is_named(capsys: pytest.CaptureFixture[str]) -> None:
