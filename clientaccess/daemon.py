@@ -298,6 +298,11 @@ class _AccessControl:
         for events in nothing:
             yield events
 
+    async def events(self, since_ms: int) -> AsyncIterator[tuple[TrackingEvent, ...]]:
+        nothing: tuple[tuple[TrackingEvent, ...], ...] = ()
+        for events in nothing:
+            yield events
+
     async def reload(self) -> ReloadOutcome:
         return await self._daemon.reload()
 

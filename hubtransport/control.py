@@ -70,6 +70,14 @@ class HubControl:
                 return
             after = page[-1].sequence
 
+    async def events(self, since_ms: int) -> AsyncIterator[tuple[TrackingEvent, ...]]:
+        after = 0
+        while page := await self._store.readers.run(
+            lambda connection, after=after: statements.tracking.since(connection, since_ms, after, PAGE)  # type: ignore[misc]
+        ):
+            yield page
+            after = page[-1].sequence
+
     async def reload(self) -> ReloadOutcome:
         """New settings; units without a way, or whose way is none any more, are routed anew."""
         outcome = self._reload()

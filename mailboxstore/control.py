@@ -60,6 +60,17 @@ class StoreControl:
             yield page
             after = page[-1].sequence
 
+    async def events(self, since_ms: int) -> AsyncIterator[tuple[TrackingEvent, ...]]:
+        tracking = self._database.tracking
+        after = 0
+
+        def query(connection: Connection) -> tuple[TrackingEvent, ...]:
+            return tracking.since(connection, since_ms, after, EVENTS_A_BATCH)
+
+        while page := await self._database.readers.run(query):
+            yield page
+            after = page[-1].sequence
+
     async def reload(self) -> ReloadOutcome:
         return await self._reload()
 

@@ -23,6 +23,7 @@ from foundation.database.writer import Writer
 from foundation.directory.lookup import DirectoryLookup
 from foundation.interfaces.control import Control, Listener, ReloadOutcome, ServerStatus
 from foundation.interfaces.explanation import Explains, Wait
+from foundation.interfaces.holdings import Holdings
 from foundation.interfaces.mailbox_store import MailboxStore
 from foundation.interfaces.world import Executor, World
 from foundation.rpc.server import RpcServer
@@ -40,6 +41,7 @@ from mailboxstore.database.mailboxes import find_mailbox
 from mailboxstore.delivery.policy import lmtp_size_bytes
 from mailboxstore.delivery.session import DeliverySession
 from mailboxstore.explain import StoreExplainer
+from mailboxstore.holdings import StoreHoldings
 from mailboxstore.maintenance import Maintenance
 from mailboxstore.notifications import Notifications
 from mailboxstore.outbox.agent import OutboxAgent
@@ -287,7 +289,12 @@ class MailboxStoreDaemon:
         control = StoreControl(database, agent, self.status, self.reload)
         self._explainer = self._make_explainer(database, directory, agent)
         self._rpc = RpcServer(
-            {MailboxStore: store, Control: control, Explains: self._explainer},
+            {
+                MailboxStore: store,
+                Control: control,
+                Explains: self._explainer,
+                Holdings: StoreHoldings(database),
+            },
             authorise=self._may_call,
             trace_id=self._world.entropy.identifier,
             peer_name=self._identity.peer_name,
@@ -323,7 +330,7 @@ class MailboxStoreDaemon:
         name is empty on the Unix socket."""
         if service == MailboxStore.__name__:
             return any(server.name == peer for server in self._topology.access)
-        return service in (Control.__name__, Explains.__name__)
+        return service in (Control.__name__, Explains.__name__, Holdings.__name__)
 
     def _make_explainer(
         self, database: MailboxDatabase, directory: DirectoryLookup, agent: OutboxAgent

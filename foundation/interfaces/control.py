@@ -91,6 +91,10 @@ class Control(Protocol):
         server's order."""
         ...
 
+    def events(self, since_ms: int) -> AsyncIterator[tuple[TrackingEvent, ...]]:
+        """All events at or after a time, in the server's order."""
+        ...
+
     async def reload(self) -> ReloadOutcome: ...
 
     def queue(self) -> AsyncIterator[tuple[QueueEntry, ...]]:

@@ -39,6 +39,9 @@ bifurcated into a transfer unit, with the next hop. SEND: the next server answer
 to a mailbox. DUPLICATEDELIVER: merged, or recognised as delivered before. DEFER: will be tried again.
 FAIL: given up or refused. DSN: a report was made. DROP: discarded on purpose."""
 
+REFUSED_AT_THE_END = "refused at the end of data"
+"""Reason of a FAIL event about what was never accepted: the sender's side was told at once."""
+
 Source = Literal[
     "SMTP", "LMTP", "STOREDRIVER", "ROUTING", "AGENT", "DSN", "QUEUE", "ADMIN", "MAILBOXRULE", "SAFETYNET"
 ]

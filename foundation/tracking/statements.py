@@ -49,6 +49,12 @@ class Tracking:
             .order_by(columns.sequence)
             .limit(bindparam("limit"))
         )
+        self._since = (
+            select(*(columns[name] for name in _FIELDS))
+            .where(columns.at_ms >= bindparam("since_ms"), columns.sequence > bindparam("after_sequence"))
+            .order_by(columns.sequence)
+            .limit(bindparam("limit"))
+        )
         older = select(columns.sequence).where(columns.at_ms < bindparam("older_than_ms"))
         older = older.order_by(columns.at_ms).limit(bindparam("limit"))
         oldest = select(columns.sequence).order_by(columns.sequence).limit(bindparam("limit"))
@@ -89,6 +95,13 @@ class Tracking:
             "limit": limit,
         }
         return tuple(_event(row) for row in connection.execute(self._find, values))
+
+    def since(
+        self, connection: Connection, since_ms: int, after_sequence: int = 0, limit: int = FOUND_AT_ONCE
+    ) -> tuple[TrackingEvent, ...]:
+        """Events at or after a time, by sequence, the next page after the last one's."""
+        values = {"since_ms": since_ms, "after_sequence": after_sequence, "limit": limit}
+        return tuple(_event(row) for row in connection.execute(self._since, values))
 
     def prune(
         self, connection: Connection, older_than_ms: int, max_bytes: int, limit: int = PRUNED_AT_ONCE

@@ -16,7 +16,7 @@ import msgspec
 
 from foundation.database.spool import Spool
 from foundation.interfaces.directory import Directory
-from foundation.interfaces.tracking import TrackingEvent
+from foundation.interfaces.tracking import REFUSED_AT_THE_END, TrackingEvent
 from foundation.interfaces.world import World
 from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.mail.errors import MailError
@@ -244,7 +244,7 @@ class HubSession:
         """What is refused at the end of data leaves a trace, too."""
         header = content.read(0, self._connector.header_size_bytes)
         message = self._message(content, HeaderFacts(header, False), now_ms)
-        event = self._event("FAIL", message, now_ms, str(from_error(error)), "refused at the end of data")
+        event = self._event("FAIL", message, now_ms, str(from_error(error)), REFUSED_AT_THE_END)
         await self._hub.store.writer.run(lambda connection: statements.tracking.record(connection, (event,)))
 
     def _event(

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from foundation.database.spool import Spool
 from foundation.interfaces.mailbox_store import SEEN, Notice, Submission
 from foundation.interfaces.tracking import TrackingEvent
-from foundation.mail.headers import find_header, header_block, remove_headers
+from foundation.mail.headers import BLIND_RECIPIENTS, header_block, remove_headers
 from foundation.mail.rendering import summarise
 from mailboxstore.database import guards
 from mailboxstore.database.access import MailboxDatabase
@@ -25,8 +25,6 @@ from mailboxstore.database.mailboxes import folder_by_role, open_change, save_ch
 from mailboxstore.database.messages import Placement, place_message
 from mailboxstore.database.summaries import prefixed
 from mailboxstore.database.units import State, Unit, add_unit
-
-BCC = b"bcc"
 
 
 class Turns(Protocol):
@@ -185,8 +183,9 @@ def _emails(
     sent = NewEmail(identifier(), b"", content, summary)
     header = bytes(buffer[: header_block(buffer)])
     leaving_content, leaving_summary = content, summary
-    if find_header(header, BCC) is not None:  # RFC 6409 8, RFC 5322 3.6.3
-        leaving_content = _with_header(content, remove_headers(header, frozenset({BCC})), len(header))
+    open_header = remove_headers(header, BLIND_RECIPIENTS)  # RFC 5322 3.6.3, 3.6.6
+    if open_header is not header:
+        leaving_content = _with_header(content, open_header, len(header))
         leaving_summary = summarise(leaving_content.buffer())
     leaving = NewEmail(
         identifier(),
