@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -19,6 +20,9 @@ from tests.harness.topologies import ready_topology
 from tests.programs.programs import NODE_MODULES, PACKAGES, node_missing
 
 Program = Callable[[str], Path]
+
+
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def place(organisation: Organisation) -> Place:
 @pytest.fixture
 def pair(organisation: Organisation, request: pytest.FixtureRequest) -> Pair:
     """Two users whom no other test knows."""
-    name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")[:48]
+    name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")[:40]
+    name += f"-{next(_numbers)}"
     return Pair(
         organisation.add_user(f"{name}-sender@example.test", store="store-a"),
         organisation.add_user(f"{name}-reader@example.test", store="store-b"),
