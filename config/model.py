@@ -100,10 +100,10 @@ class Limits(Settings):
     connections_per_source: int = 200
     """Connections at once from one address; not for this machine and Waypost servers.
     Exchange: MaxInboundConnectionPerSource."""
-    protocol_errors: int = 5
+    protocol_errors: int = 20
     """Errors after which a connection is closed. Exchange: MaxProtocolErrors."""
     logon_failures: int = 3
-    """Wrong passwords after which a connection is closed. Exchange: MaxLogonFailures."""
+    """Wrong passwords after which a further logon closes the connection. Exchange: MaxLogonFailures."""
     connection_idle_seconds: float = 300
     """Silence after which an SMTP connection is closed (RFC 5321 4.5.3.2: at least 5 minutes).
     Exchange: ConnectionInactivityTimeout."""

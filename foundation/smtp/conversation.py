@@ -188,6 +188,8 @@ class Conversation:
             raise bad_sequence("Not now")  # RFC 4954 4
         if not self._handler.facts.tls:
             raise MailError(538, "5.7.11", "Encryption is required, use STARTTLS first")
+        if self._logon_failures >= self._options.logon_failures:
+            raise self._channel.farewell(Reply.of(421, "4.7.0", "Too many failed logons, closing"))
         words = argument.split()
         if not 1 <= len(words) <= 2:
             raise MailError(501, "5.5.4", "The command's form is AUTH mechanism [response]")
@@ -204,10 +206,6 @@ class Conversation:
             await self._handler.authenticate(login, password)
         except MailError as error:
             self._logon_failures += error.permanent
-            if self._logon_failures >= self._options.logon_failures:
-                raise self._channel.farewell(
-                    Reply.of(421, "4.7.0", "Too many failed logons, closing")
-                ) from None
             raise
         self._transaction.facts(authenticated=True)
         self._channel.say(b"235 2.7.0 Authentication succeeded\r\n")

@@ -58,7 +58,7 @@ class ServerOptions:
     """What becomes of a CR or LF alone in content; `keep` on private listeners whatever is said here."""
     message_size_bytes: int = 36 * MEBIBYTE
     recipients: int = 5000
-    protocol_errors: int = 5
+    protocol_errors: int = 20
     logon_failures: int = 3
     idle_seconds: float = 300
     content_seconds: float = 3600

@@ -69,6 +69,14 @@ async def test_bcc_stays_in_sent_only(bench: Bench, header: bytes) -> None:
     assert await bench.count("contents") == 2
 
 
+async def test_blind_recipients_of_a_resent_message_stay_in_sent_only(bench: Bench) -> None:
+    header = b"From: a@example.org\r\nResent-From: b@example.org\r\nResent-Bcc: secret@example.org\r\n\r\n"
+    await bench.submit(header)
+    [outbox], [sent] = await bench.records("Outbox"), await bench.records("Sent")
+    assert sent.content == header
+    assert outbox.content is not None and outbox.content.endswith(b"Resent-From: b@example.org\r\n\r\n")
+
+
 async def test_quota(tmp_path) -> None:
     bench = open_bench(tmp_path, quota_bytes=100)
     with pytest.raises(Refusal) as caught:
