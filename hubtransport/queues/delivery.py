@@ -239,10 +239,13 @@ def stored_units(connection: Connection, pattern: str, last: str, count: int) ->
 def resubmit(
     connection: Connection, units: Sequence[Unit], events: Sequence[TrackingEvent]
 ) -> list[QueuedMessage]:
-    """Units go back to the categorizer: their recipients wait again."""
-    for unit in units:
+    """Units go back to the categorizer: their recipients wait again. One event for each; what is gone already
+    stays gone, and nothing is told of it."""
+    told: list[TrackingEvent] = []
+    for unit, event in zip(units, events, strict=True):
         if not connection.execute(statements.delete_unit, {"of_key": unit.key}).rowcount:
             continue
+        told.append(event)
         values = {
             "of_message": unit.message.id,
             "positions": [queued.position for queued in unit.recipients],
@@ -251,7 +254,7 @@ def resubmit(
         connection.execute(statements.move_recipients, values)
         values = {"of_message": unit.message.id, "to_state": "submitted"}
         connection.execute(statements.set_message_state, values)
-    statements.tracking.record(connection, events)
+    statements.tracking.record(connection, told)
     found: list[QueuedMessage] = []
     for message in dict.fromkeys(unit.message.id for unit in units):
         rows = connection.execute(statements.select_message, {"of_message": message}).mappings().all()

@@ -106,6 +106,12 @@ def settle(connection: Connection, database: MailboxDatabase, attempt: Attempt) 
         )
     for item in outcome.failed:
         work.event("FAIL", recipients=(item.recipient.address,), next_hop=attempt.hub, reply=str(item.reply))
+    reported = frozenset(attempt.report.recipients if attempt.report is not None else ())
+    untold = tuple(
+        item.recipient.address for item in outcome.failed if item.recipient.address not in reported
+    )
+    if untold:
+        work.event("BADMAIL", source="DSN", recipients=untold, reason="NOTIFY asks for no report")
     if outcome.deferred:
         first = outcome.deferred[0]
         work.event(
