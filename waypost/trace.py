@@ -16,6 +16,7 @@ from foundation.interfaces.tracking import TrackingEvent
 
 ARRIVING = ("RECEIVE", "DELIVER", "DUPLICATEDELIVER")
 """Carry the key that the message came with, and name in `next_hop` where it came from."""
+_FILED = ("DELIVER", "DUPLICATEDELIVER")
 _ANSWERED = ("SEND", "SUBMIT")
 _LEAVING = ("TRANSFER", "SUBMIT", "SEND", "DEFER")
 _ENDING = ("SEND", "SUBMIT", "DELIVER", "DUPLICATEDELIVER", "FAIL", "DROP", "WITHDRAW", "HAREDIRECT")
@@ -137,11 +138,13 @@ def _opens(event: TrackingEvent, here: Sequence[Visit]) -> bool:
 
 def _visit_of(event: TrackingEvent, here: Sequence[Visit]) -> Visit | None:
     """Whose event it is: by transfer key, else the latest visit for one of its recipients, else the
-    latest."""
+    latest. What was delivered to a mailbox stays there: it is not what leaves this server."""
     if event.transfer_key:
         for visit in here:
             if event.transfer_key == visit.key or event.transfer_key in visit.leaving_keys():
                 return visit
+    if event.event in _LEAVING:
+        here = [visit for visit in here if visit.events[0].event not in _FILED] or here
     wanted = {recipient.casefold() for recipient in event.recipients}
     for visit in reversed(here):
         if any(recipient.casefold() in wanted for recipient in visit.events[0].recipients):

@@ -166,6 +166,20 @@ def test_sender_and_recipient_on_one_store_are_two_visits() -> None:
     assert servers(build_trace(record.events, SERVERS)) == ["store-a", "hub-a", "store-a"]
 
 
+def test_what_the_sender_gets_too_may_be_delivered_before_the_submission_is_noted() -> None:
+    record = Recorder()
+    both = ("alice@example.org", "bob@example.org")
+    record("store-a", "RECEIVE", transfer_key="k0", recipients=both)
+    record("hub-a", "RECEIVE", transfer_key="k1", next_hop="store-a", recipients=both)
+    record("hub-a", "TRANSFER", transfer_key="k2", next_hop="store-a", recipients=both)
+    record("store-a", "DELIVER", transfer_key="k2", next_hop="hub-a", recipients=("alice@example.org",))
+    record("store-a", "SUBMIT", transfer_key="k1", next_hop="hub-a", recipients=both)
+    record("hub-a", "SEND", transfer_key="k2", next_hop="store-a", recipients=both)
+    (message,) = build_trace(record.events, SERVERS).messages
+    assert [visit.server for visit in every_visit(message)] == ["store-a", "hub-a", "store-a"]
+    assert not any(visit.waiting for visit in every_visit(message))
+
+
 def test_several_messages_of_one_message_id_are_all_shown() -> None:
     record = Recorder()
     record("store-a", "RECEIVE", transfer_key="k0")
