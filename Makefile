@@ -1,14 +1,19 @@
 # make up      set everything up and run the organisation       make test   set everything up and test
 # make install the set-up alone: .venv/bin/waypost              make lock   renew the locked dependencies
+# make bench  compare with Postfix + Dovecot; CASE="NAME …" for some, ROUNDS=3, SCALE=1
 # make docs    make docs/ anew where it is made from the code
 # make test-compose   build the image, and run and test the containers of docker-compose.yml
-.PHONY: up install install-tests install-programs install-curl test test-compose check lint docs lock docs/programs.md
+CASE :=
+ROUNDS := 3
+SCALE := 1
+.PHONY: bench install-bench up install install-tests install-programs install-curl test test-compose check lint docs lock docs/programs.md
 .DELETE_ON_ERROR:
 
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/programs/node_modules
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPARED := postfix dovecot:dovecot-imapd,dovecot-lmtpd
 PROGRAMS := curl fetchmail getmail:getmail6 mbsync:isync msmtp neomutt node:nodejs npm offlineimap:offlineimap3 s-nail swaks:swaks,netbase,libnet-ssleay-perl
 
 # $(call need,PROGRAMS,WHAT FOR): installs the Debian packages of programs that are missing when this is root, else
@@ -39,6 +44,12 @@ up: install install-curl
 	$(BIN)/waypost up
 
 test: install-tests install-programs check
+
+bench: install install-bench
+	@$(BIN)/python -m benchmarks --rounds $(ROUNDS) --scale $(SCALE) $(CASE)
+
+install-bench:
+	$(call need,$(COMPARED),which Waypost is compared with)
 
 test-compose:
 	@python3 -m tests.compose.engine

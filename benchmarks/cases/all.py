@@ -1,0 +1,8 @@
+"""All cases, in the order of the table."""
+
+from __future__ import annotations
+
+from benchmarks.cases import sending
+from benchmarks.cases.case import Case
+
+CASES: dict[str, Case] = {case.name: case for case in (*sending.CASES,)}

@@ -1,0 +1,81 @@
+"""Where relayed mail ends: an SMTP server that counts messages and keeps nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+
+class Sink:
+    """Counts; `wait_for` is over when so many have come since `reset`."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._wanted = 0
+        self._reached = asyncio.Event()
+
+    async def start(self, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _SinkSession(self), "127.0.0.1", port)
+
+    async def stop(self) -> None:
+        self._server.close()
+
+    def reset(self) -> None:
+        self.count = 0
+
+    def took(self) -> None:
+        self.count += 1
+        if self.count == self._wanted:
+            self._reached.set()
+
+    async def wait_for(self, count: int) -> None:
+        self._wanted = count
+        if self.count < count:
+            self._reached.clear()
+            await self._reached.wait()
+
+
+class _SinkSession(asyncio.Protocol):
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._rest = b""
+        self._in_data = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(b"220 sink ESMTP\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        rest = self._rest + data
+        answers: list[bytes] = []
+        while rest:
+            if self._in_data:
+                end = rest.find(b"\r\n.\r\n")
+                if end < 0:
+                    rest = rest[-4:]
+                    break
+                rest, self._in_data = rest[end + 5 :], False
+                self._sink.took()
+                answers.append(b"250 2.0.0 Ok\r\n")
+                continue
+            line, found, after = rest.partition(b"\r\n")
+            if not found:
+                break
+            rest = after
+            verb = line[:4].upper()
+            if verb == b"EHLO":
+                answers.append(b"250-sink\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE\r\n")
+            elif verb == b"DATA":
+                self._in_data = True
+                rest = b"\r\n" + rest
+                answers.append(b"354 Go on\r\n")
+            elif verb == b"QUIT":
+                self._transport.write(b"".join(answers) + b"221 Bye\r\n")
+                self._transport.close()
+                return
+            else:
+                answers.append(b"250 2.1.0 Ok\r\n")
+        self._rest = rest
+        if answers:
+            self._transport.write(b"".join(answers))
