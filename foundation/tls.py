@@ -20,6 +20,9 @@ OPERATOR = "operator"
 """Name in the certificate that the command line shows to servers on other machines."""
 
 
+_CERTIFICATE_END = "-----END CERTIFICATE-----"
+
+
 class CertificateError(Exception):
     """A certificate or key can't be used: which file, what is wrong, what to do."""
 
@@ -112,6 +115,16 @@ def verifying_client(host: str, ca_file: str = "") -> ssl.SSLContext:
         raise CertificateError(
             Path(ca_file), f"can't be read ({error})", "mend the setting ca_file"
         ) from error
+    return context
+
+
+def pinning_client(certificate: str) -> ssl.SSLContext:
+    """For connections to the one server that shows this certificate (PEM; a chain after it is not trusted)."""
+    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    own, end, _ = certificate.partition(_CERTIFICATE_END)
+    context.load_verify_locations(cadata=f"{own}{end}\n")
     return context
 
 
