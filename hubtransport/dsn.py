@@ -134,7 +134,7 @@ def compose(
         original=original,
         at_ms=now_ms,
         message_id=message_id,
-        from_address=f"MAILER-DAEMON@{reporter.default_domain}",
+        from_address=f"postmaster@{reporter.default_domain}",  # RFC 3464 2
         arrival_ms=message.received_at_ms,
         network_message_id=message.network_message_id,
     )

@@ -244,7 +244,7 @@ class MailboxStoreDaemon:
             database,
             hubs,
             self._connect,
-            Reports(database, self._topology.default_domain),
+            Reports(database, self._topology.host_name(self.name), self._topology.default_domain),
             self._notifications.publish,
             self._world,
             backoff=Backoff(

@@ -147,8 +147,9 @@ def remove_headers(header: bytes, names: frozenset[bytes]) -> bytes:
 
 
 def remove_private(header: bytes) -> bytes:
-    """Without the fields that only Waypost servers may write."""
-    return _without(header, lambda name: name.startswith(PRIVATE_PREFIX))
+    """Without the fields that only Waypost servers may write, the Return-Path of final delivery among them
+    (RFC 5321 4.4: a message sent has none)."""
+    return _without(header, lambda name: name.startswith(PRIVATE_PREFIX) or name == b"return-path")
 
 
 def select_fields(header: bytes, names: frozenset[bytes], exclude: bool) -> bytes:
@@ -163,7 +164,9 @@ def select_fields(header: bytes, names: frozenset[bytes], exclude: bool) -> byte
 
 
 def complete_submission(header: bytes, *, at_ms: int, message_id: str) -> bytes:
-    """Adds a missing Date and Message-ID (RFC 6409 8.2, 8.3) and a missing closing empty line."""
+    """Adds a missing Date and Message-ID (RFC 6409 8.2, 8.3) and a missing closing empty line; private fields
+    go."""
+    header = remove_private(header)
     names = {field.name for field in find_fields(header, 0, header_block(header))}
     added = []
     if b"date" not in names:

@@ -35,8 +35,9 @@ def wants(recipient: Recipient, what: Literal["FAILURE", "DELAY"]) -> bool:
 
 
 class Reports:
-    def __init__(self, database: MailboxDatabase, default_domain: str) -> None:
+    def __init__(self, database: MailboxDatabase, hostname: str, default_domain: str) -> None:
         self._database = database
+        self._hostname = hostname
         self._domain = default_domain
 
     async def failed(self, unit: Unit, refused: Sequence[Refused], hub: str) -> Report | None:
@@ -48,7 +49,7 @@ class Reports:
                 action="failed",
                 status=item.reply.status or "5.0.0",
                 diagnostic=str(item.reply),
-                remote_mta=hub,
+                remote_mta=f"{hub}.{self._domain}" if hub else "",
                 last_attempt_ms=unit.last_attempt_at_ms or None,
             )
             for item in refused
@@ -82,7 +83,7 @@ class Reports:
         email_id = database.identifier()
         content = delivery_report(
             kind=kind,
-            reporting_mta=database.server,
+            reporting_mta=self._hostname,
             sender=unit.sender.address,
             recipients=reported,
             envid=unit.sender.envid,

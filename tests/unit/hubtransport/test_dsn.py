@@ -116,7 +116,7 @@ def test_report_is_a_message_of_its_own() -> None:
     assert (queued.network_message_id, queued.probe) == ("n2", True)
     assert (queued.expires_at_ms, queued.delay_at_ms, queued.next_position) == (3500, 0, 1)
     parsed = email.message_from_bytes(content)
-    assert parsed["From"] == "Mail Delivery System <MAILER-DAEMON@example.test>"
+    assert parsed["From"] == "Mail Delivery System <postmaster@example.test>"
     assert parsed["Message-ID"] == f"<{queued.message_id}>"
     status = parsed.get_payload()[1].as_string()  # type: ignore[index, union-attr]
     assert "Original-Envelope-Id: e+1" in status

@@ -39,7 +39,7 @@ class Office:
             bench.database,
             [hub.address for hub in self.hubs],
             connect_in_clear,
-            Reports(bench.database, "example.org"),
+            Reports(bench.database, "store.example.org", "example.org"),
             bench.notifications.publish,
             bench.world,
             backoff=Backoff(0.01, 0.02, lambda low, high: 1.0),
@@ -150,6 +150,8 @@ async def test_refusal_of_one_recipient(office: Office) -> None:
     [report] = await bench.records("INBOX")
     assert report.content is not None
     assert b"dora@example.net" in report.content and b"At noon?" in report.content
+    assert b"\r\nReporting-MTA: dns; store.example.org\r\n" in report.content
+    assert b"\r\nRemote-MTA: dns; hub-a.example.org\r\n" in report.content
     assert {event.event: event.recipients for event in await bench.events("SUBMIT", "FAIL")} == {
         "SUBMIT": ("bob@example.org",),
         "FAIL": ("dora@example.net",),

@@ -100,7 +100,10 @@ def test_bcc_at_the_end_without_an_empty_line() -> None:
 
 
 def test_private_fields_are_removed_from_the_header_not_the_body() -> None:
-    message = b"X-Waypost-Key: 1\r\n 2\r\nA: b\r\nx-WAYPOST-other: 3\r\n\r\nX-Waypost-Body: 4\r\n"
+    message = (
+        b"X-Waypost-Key: 1\r\n 2\r\nA: b\r\nx-WAYPOST-other: 3\r\nReturn-path:\r\n\t<x@y>\r\n\r\n"
+        b"X-Waypost-Body: 4\r\n"
+    )
     assert remove_private(message) == b"A: b\r\n\r\nX-Waypost-Body: 4\r\n"
 
 
@@ -110,6 +113,12 @@ def test_select_fields() -> None:
     assert select_fields(header, frozenset({b"to"}), True) == b"From: a\r\nSubject: e\r\n\r\n"
     assert select_fields(header, frozenset({b"cc"}), False) == b"\r\n"
     assert select_fields(b"From: a", frozenset({b"from"}), False) == b"From: a\r\n\r\n"
+
+
+def test_a_submission_carries_no_private_fields() -> None:
+    header = b"Return-Path: <x@y>\r\nDate: x\r\nX-Waypost-Key: 1\r\nMessage-ID: <x@y>\r\n\r\n"
+    completed = complete_submission(header, at_ms=AT_MS, message_id="z@w")
+    assert completed == b"Date: x\r\nMessage-ID: <x@y>\r\n\r\n"
 
 
 def test_a_complete_submission_stays_as_it_is() -> None:
