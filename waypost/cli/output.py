@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -63,12 +62,16 @@ def print_json(document: Mapping[str, Any]) -> None:
     print(json.dumps({"version": 1, **document}, ensure_ascii=False, indent=2))
 
 
+LONGEST_LINE = 100_000
+"""Columns in a pipe, whatever COLUMNS says: nothing is cut or wrapped there."""
+
+
 def console(*, stderr: bool = False) -> Console:
     """Colours on a terminal alone (NO_COLOR obeyed); in a pipe lines are as long as they are."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or os.environ.get("COLUMNS") else 1000
+    width = None if stream.isatty() else LONGEST_LINE
     return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
 
 
