@@ -12,6 +12,9 @@ CACHE_SIZE_KIB = 8 * 1024
 WAL_PAGES_BEFORE_CHECKPOINT = 4000
 WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
+POSTGRESQL_FAILED = 3
+"""PQTRANS_INERROR of libpq."""
+
 SQLITE_IOERR = 10
 SQLITE_FULL = 13
 
@@ -40,7 +43,16 @@ def transaction_open(connection: Connection) -> bool:
     driver: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
         return bool(driver.in_transaction)
-    return bool(driver.info.transaction_status != 0)
+    # PostgreSQL begins with the first statement, and ends none by itself but with the connection.
+    return not driver.closed
+
+
+def can_commit(connection: Connection) -> bool:
+    """Whether a commit keeps what was done: after a failed statement PostgreSQL rolls back without a word."""
+    if not transaction_open(connection):
+        return False
+    driver: Any = connection.connection.dbapi_connection
+    return connection.dialect.name == "sqlite" or driver.info.transaction_status != POSTGRESQL_FAILED
 
 
 def is_full(error: BaseException) -> bool:

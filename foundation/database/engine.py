@@ -84,7 +84,9 @@ def open_engine(url: str) -> Engine:
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     connect: dict[str, Any] = {}
+    isolation: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
     if parsed.drivername == "sqlite":
+        isolation = {}
         connect = {"isolation_level": None, "check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
     place = parsed.render_as_string(hide_password=True)
     try:
@@ -95,6 +97,7 @@ def open_engine(url: str) -> Engine:
             pool_size=POOLED,
             max_overflow=0,
             pool_pre_ping=parsed.get_backend_name() != "sqlite",
+            **isolation,
         )
     except NoSuchModuleError as error:
         raise SchemaError(place, "this kind of database is not known", _URLS) from error
@@ -121,8 +124,14 @@ def _with_password(file: Path) -> Callable[..., None]:
 
 
 def writing(engine: Engine) -> Engine:
-    """The same engine and pool, for transactions that write: on SQLite they take the write lock at BEGIN."""
-    return engine.execution_options(waypost_begin="BEGIN IMMEDIATE")
+    """The same engine and pool, for transactions that write.
+
+    On SQLite they take the write lock at BEGIN. On PostgreSQL they see what others committed meanwhile: where
+    there are several writers, a unit of work begins with the row that all of them lock.
+    """
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(waypost_begin="BEGIN IMMEDIATE")
+    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 def version_table(component: str) -> str:

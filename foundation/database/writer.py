@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection, Engine, Transaction
 from sqlalchemy.exc import SQLAlchemyError
 
-from foundation.database.dialects import is_full, is_input_output, transaction_open
+from foundation.database.dialects import can_commit, is_full, is_input_output, transaction_open
 from foundation.database.engine import writing
 from foundation.database.executor import Executor
 from foundation.mail.errors import MailError
@@ -208,7 +208,7 @@ def _attempt(connection: Connection, unit: Callable[[Connection], Any], *, savep
         if savepoint:
             connection.exec_driver_sql("SAVEPOINT unit")
         value = unit(connection)
-        if not transaction_open(connection):
+        if not can_commit(connection):
             raise RuntimeError("a unit of work ended the transaction, or hid an error that ended it")
         if savepoint:
             connection.exec_driver_sql("RELEASE SAVEPOINT unit")

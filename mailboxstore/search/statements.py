@@ -6,7 +6,20 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, not_, or_, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    cast,
+    false,
+    func,
+    not_,
+    or_,
+    select,
+    true,
+)
 
 from foundation.interfaces.mailbox_store import (
     And,
@@ -93,7 +106,7 @@ def _date(key: DateIs) -> Clause:
     at = (date(key.year, key.month, key.day) - date(1970, 1, 1)).days * DAY_MS
     if key.which == "internal":
         # The day in the offset the date was given with.
-        local = _m.internal_date_ms + _m.internal_offset_minutes * 60_000
+        local = _m.internal_date_ms + cast(_m.internal_offset_minutes, BigInteger) * 60_000
     else:
         local = _m.save_date_ms + 0
     if key.comparison == "before":
