@@ -51,6 +51,8 @@ class Audit:
         self._evidence: dict[str, Evidence] = {}
         self._accounts: dict[str, Account] = {}
         self._asked_whole: set[str] = set()
+        self._stays: set[str] = set()
+        """Asked for whole twice, with the same answer: it is not under way."""
         self._away: dict[str, str] = {}
         self._miscounts: dict[tuple[str, str], Miscount] = {}
 
@@ -68,16 +70,21 @@ class Audit:
             for name, account in self._accounts.items()
             if account.findings or (account.accepted_at_ms is None and not account.refused)
             if name not in self._asked_whole or self._in_question(account)
+            if name not in self._stays
         )
 
     def replace(self, asked: Sequence[str], observed: Observed) -> None:
         """What was asked for again, in the place of what was known of these messages."""
         self._away.update(observed.away)
         wanted = frozenset(asked)
+        before = {name: self._evidence[name] for name in asked}
         for name in asked:
             self._evidence[name] = Evidence(name)
         fresh = _sort(observed)
         self._put({name: evidence for name, evidence in fresh.items() if name in wanted})
+        self._stays.update(
+            name for name in asked if name in self._asked_whole and self._evidence[name] == before[name]
+        )
         self._asked_whole.update(wanted)
         self._judge(asked)
 
