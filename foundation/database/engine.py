@@ -155,6 +155,7 @@ def prepare_schema(
             if found == revision:
                 return
             if found is None:
+                _refuse_others(connection, metadata, shown_url(engine), component)
                 metadata.create_all(connection)
                 stamp.create(connection, checkfirst=True)
             elif found > revision:
@@ -180,6 +181,18 @@ def prepare_schema(
             f"the database can't be prepared: {reason}",
             "Check that it is a database of Waypost, that its folder can be written, and the free space",
         ) from error
+
+
+def _refuse_others(connection: Connection, metadata: MetaData, place: str, component: str) -> None:
+    """Tables of one name and another use: all that Waypost makes comes with its stamp, in one commit."""
+    names = inspect(connection).get_table_names()
+    taken = [name for name in metadata.tables if name in names]
+    if taken:
+        raise SchemaError(
+            place,
+            f"it is not of a {component}, but has a table {taken[0]!r} already",
+            f"Give the {component} a database of its own",
+        )
 
 
 def _stamped(connection: Connection, stamp: Table, place: str) -> int | None:
