@@ -186,7 +186,9 @@ class HubTransport:
             "smarthost": internet,
         }
         self._runner = DeliveryRunner(store, scheduler, couriers, self._concluder, hops, world)
-        self._sweeper = Sweeper(store, scheduler, self._concluder, self._reporter, world, self._submitted)
+        self._sweeper = Sweeper(
+            store, scheduler, self._concluder, self._retry, self._reporter, world, self._submitted
+        )
         self._categorizer = CategorizerWorker(
             store,
             self._context,

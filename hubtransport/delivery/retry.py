@@ -14,6 +14,9 @@ from config.model import Retry
 JITTER = 0.1
 """The share of an interval that chance may take away."""
 
+SWEEP_SECONDS_MIN = 0.5
+SWEEP_SECONDS_MAX = 15.0
+
 _DOUBLINGS_MAX = 32
 
 
@@ -59,6 +62,12 @@ class RetryPolicy:
             settings.message_interval_seconds,
             settings.probe_longest_seconds,
         )
+
+    @property
+    def sweep_seconds(self) -> float:
+        """How often to look for messages that are late or over: the shorter the time they have, the more."""
+        shortest = min(self.settings.delay_notice_seconds, self.settings.expiry_seconds)
+        return min(max(shortest / 10, SWEEP_SECONDS_MIN), SWEEP_SECONDS_MAX)
 
     def expires_at_ms(self, received_at_ms: int) -> int:
         return received_at_ms + round(self.settings.expiry_seconds * 1000)

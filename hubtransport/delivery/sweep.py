@@ -16,6 +16,7 @@ from foundation.interfaces.world import World
 from foundation.mail.errors import MailError
 from hubtransport.delivery.conclude import Concluder
 from hubtransport.delivery.outcome import delay_notices
+from hubtransport.delivery.retry import RetryPolicy
 from hubtransport.delivery.scheduler import Scheduler
 from hubtransport.dsn import Reporter
 from hubtransport.queues import statements
@@ -39,7 +40,6 @@ from hubtransport.routing.hop import Hop
 
 log = logging.getLogger("waypost.hubtransport")
 
-INTERVAL_SECONDS = 15.0
 PAGE = 100
 RESUBMIT_AFTER_MS = 12 * 3600 * 1000
 """MaxIdleTimeBeforeResubmit: a queue that failed for so long is routed anew."""
@@ -54,6 +54,7 @@ class Sweeper:
         store: QueueStore,
         scheduler: Scheduler,
         concluder: Concluder,
+        retry: RetryPolicy,
         reporter: Reporter,
         world: World,
         submitted: Callable[[Sequence[QueuedMessage]], None],
@@ -61,6 +62,7 @@ class Sweeper:
         self._store = store
         self._scheduler = scheduler
         self._concluder = concluder
+        self._retry = retry
         self._reporter = reporter
         self._world = world
         self._submitted = submitted
@@ -76,7 +78,7 @@ class Sweeper:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(INTERVAL_SECONDS)
+            await asyncio.sleep(self._retry.sweep_seconds)
             try:
                 await self.sweep()
             except MailError as error:

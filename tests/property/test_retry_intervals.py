@@ -42,3 +42,9 @@ def test_intervals(retry: Retry, internal: bool, chance: float) -> None:
     else:
         assert hops.count(retry.glitch_interval_seconds) >= retry.glitch_count
         assert hops[retry.glitch_count + retry.transient_count] == retry.outbound_interval_seconds
+
+
+@given(st.floats(1, 1e6), st.floats(1, 1e6))
+def test_lateness_is_seen_well_within_the_time_that_a_message_has(notice: float, expiry: float) -> None:
+    policy = RetryPolicy(Retry(delay_notice_seconds=notice, expiry_seconds=expiry), lambda low, _: low)
+    assert 0 < policy.sweep_seconds <= min(15.0, max(notice / 2, 0.5), max(expiry / 2, 0.5))
