@@ -36,11 +36,17 @@ def up(config: ConfigOption = None) -> int:
     Servers that crash are started again. Ctrl-C or SIGTERM stops them in order, and nothing is lost.
     """
     began = time.monotonic()
-    file = find_config(config) or _embedded_config()
+    found = find_config(config)
+    file = found or _embedded_config()
     topology = read(file)
     lock = _hold(topology)
     try:
-        users = make_ready(topology)
+        try:
+            users = make_ready(topology)
+        except CommandFailed:
+            if found is None:  # later commands would take it for the configuration of what is there
+                file.unlink()
+            raise
         resolved = _resolve(topology)
         print_users(topology.data, users)
         return asyncio.run(_supervise(resolved, began, lambda: _read_again(file, topology, resolved)))

@@ -81,3 +81,12 @@ def test_reference_into_a_document(capsys: pytest.CaptureFixture[str]) -> None:
     Path("y.md").write_text("nothing")
     assert run(["config", "reference", "--into", "y.md"]) == 2
     assert "has not the two marks" in capsys.readouterr().err
+
+
+def test_up_on_the_data_of_another_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["init", "--config", TWO_SITES]) == 0
+    assert run(["up"]) == 2
+    printed = capsys.readouterr().err
+    assert 'the data in data belongs to another configuration: it has a store "store-a"' in printed
+    assert "WAYPOST__ORGANISATION__DATA=data-2" in printed
+    assert not Path("data/waypost.toml").exists()

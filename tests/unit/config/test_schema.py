@@ -13,7 +13,6 @@ from config.schema import file_schema
 from tests.unit.config.schema_check import faults
 
 SINGLE = (files("config") / "single.toml").read_text()
-TWO_SITES = (files("config") / "two-sites.toml").read_text()
 MORE = """
 [servers.access.limits]
 imap_idle_seconds = 60.5
@@ -38,7 +37,10 @@ def told(text: str) -> list[str]:
     return list(faults(tomllib.loads(text), file_schema()))
 
 
-@pytest.mark.parametrize("text", [SINGLE, TWO_SITES, SINGLE + MORE])
+READY = [file.read_text() for file in files("config").iterdir() if file.name.endswith(".toml")]
+
+
+@pytest.mark.parametrize("text", [*READY, SINGLE + MORE])
 def test_what_it_takes(text: str) -> None:
     assert told(text) == []
 
