@@ -25,6 +25,7 @@ COMMANDS = {
     "trace": "trace",
     "audit": "audit",
     "queue": "queue",
+    "simulate": "simulate",
     "user": "user",
     "alias": "alias",
     "group": "group",

@@ -1,0 +1,133 @@
+"""`waypost simulate`: the daemons' own code under faults from a seed, and whether every promise held."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from waypost.cli.options import JsonOption
+from waypost.cli.output import NOT_SO, CommandFailed, duration, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from waypost.simulator.run import Verdict
+
+application = typer.Typer(add_completion=False)
+
+STORIES_MAX = 3
+
+
+@application.command(
+    epilog="Examples:\n\n- `waypost simulate --seeds 100`\n- `waypost simulate --seed 42 --trace`",
+    no_args_is_help=True,
+)
+def simulate(
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Run this one.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Run so many.")] = None,
+    first: Annotated[int, typer.Option("--first", min=0, help="The first seed of --seeds.")] = 0,
+    trace: Annotated[bool, typer.Option("--trace", help="With --seed: print all that happens.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Run a whole organisation on a simulated network with faults, and check that no message is lost or
+    doubled.
+
+    Everything follows from the seed: a run that failed is told again by --seed. Exit code 1: a promise was
+    broken.
+    """
+    if (seed is None) == (seeds is None):
+        raise CommandFailed("usage", "give either --seed N or --seeds N", mend="waypost simulate --help")
+    if trace and (seed is None or as_json):
+        raise CommandFailed("usage", "--trace prints the run of one --seed, and not as JSON")
+    begun = time.monotonic()
+    chosen = range(first, first + (seeds or 0))
+    verdicts = [_one(seed, trace)] if seed is not None else list(_many(chosen))
+    took = time.monotonic() - begun
+    if as_json:
+        print_json({**_totals(verdicts, took), "items": [_document(verdict) for verdict in verdicts]})
+    else:
+        _print(verdicts, took)
+    return 0 if all(verdict.good for verdict in verdicts) else NOT_SO
+
+
+def _one(seed: int, trace: bool) -> Verdict:
+    from waypost.simulator.run import simulate as run
+
+    return run(seed, show=print if trace else None)
+
+
+def _many(seeds: range) -> Iterator[Verdict]:
+    """In their order; seeds are run by as many processes as there are processors."""
+    from waypost.simulator.run import simulate as run
+
+    failed = 0
+    with progress() as step, ProcessPoolExecutor(os.cpu_count(), max_tasks_per_child=50) as pool:
+        for number, verdict in enumerate(pool.map(run, seeds), 1):
+            failed += not verdict.good
+            step(f"seed {verdict.seed}: {number} of {len(seeds)} done, {failed} failed")
+            yield verdict.without_journal() if verdict.good else verdict
+
+
+def _totals(verdicts: list[Verdict], took: float) -> dict[str, Any]:
+    faults: Counter[str] = Counter()
+    attempts: Counter[str] = Counter()
+    for verdict in verdicts:
+        faults += verdict.faults
+        attempts += verdict.attempts
+    delivered = sum(verdict.delivered for verdict in verdicts)
+    return {
+        "seeds": len(verdicts),
+        "failed": [verdict.seed for verdict in verdicts if not verdict.good],
+        "virtual_seconds": round(sum(verdict.virtual_seconds for verdict in verdicts), 3),
+        "took_seconds": round(took, 3),
+        "attempts": dict(sorted(attempts.items())),
+        "delivered": delivered,
+        "possible_doubles_outside": sum(verdict.possible_doubles for verdict in verdicts),
+        "faults": dict(sorted(faults.items())),
+    }
+
+
+def _document(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "seed": verdict.seed,
+        "good": verdict.good,
+        "digest": verdict.digest,
+        "virtual_seconds": round(verdict.virtual_seconds, 3),
+        "attempts": dict(sorted(verdict.attempts.items())),
+        "delivered": verdict.delivered,
+        "findings": list(verdict.findings),
+    }
+
+
+def _print(verdicts: list[Verdict], took: float) -> None:
+    from waypost.simulator.story import story
+
+    for verdict in verdicts:
+        if verdict.good:
+            continue
+        print(f"seed {verdict.seed} failed; the same again: waypost simulate --seed {verdict.seed} --trace")
+        for finding in verdict.findings[:STORIES_MAX]:
+            print(f"  {finding}")
+            for line in story(verdict, finding):
+                print(f"    {line}")
+        if len(verdict.findings) > STORIES_MAX:
+            print(f"  and {len(verdict.findings) - STORIES_MAX} more")
+    totals = _totals(verdicts, took)
+    rows = [
+        ("seeds", str(totals["seeds"])),
+        ("failed", ", ".join(map(str, totals["failed"])) or "none"),
+        ("virtual time", duration(round(totals["virtual_seconds"] * 1000))),
+        ("took", duration(round(took * 1000))),
+        *((f"submissions {answer}", str(count)) for answer, count in totals["attempts"].items()),
+        ("deliveries", str(totals["delivered"])),
+        ("deliveries a second", f"{totals['delivered'] / took:.0f}"),
+        ("possible doubles outside", str(totals["possible_doubles_outside"])),
+        *((f"fault: {kind}", str(count)) for kind, count in totals["faults"].items()),
+    ]
+    print_table(("what", "how much"), rows)
+    if len(verdicts) == 1:
+        print(f"digest {verdicts[0].digest}")

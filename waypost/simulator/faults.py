@@ -1,0 +1,171 @@
+"""What goes wrong in a run, and when: drawn from the seed before anything starts, so a run can be told again.
+
+Faults end before the run does; what comes then must be a healthy organisation with empty queues.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from random import Random
+from typing import Literal
+
+from waypost.simulator.network import Fate
+
+FaultKind = Literal[
+    "kill",
+    "power",
+    "stop",
+    "partition",
+    "full",
+    "io",
+    "io-kept",
+    "slow",
+    "clock",
+    "names",
+    "outside",
+    "directory",
+]
+
+SEEDS_WITHOUT_FAULTS = 8
+"""One in so many runs has calm weather, so that what was explained beforehand can be compared."""
+SEEDS_WITH_CROWD = 10
+"""In one of so many runs somebody writes to 200 recipients."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    at: float
+    kind: FaultKind
+    target: str
+    seconds: float = 0.0
+    detail: str = ""
+
+    def __str__(self) -> str:
+        detail = f" {self.detail}" if self.detail else ""
+        return f"{self.kind} {self.target}{detail} for {self.seconds:.1f} s"
+
+
+@dataclass(frozen=True)
+class Plan:
+    seed: int
+    seconds: float
+    """How long people write and faults come."""
+    messages: int
+    crowd: int
+    """Users beyond the usual ones, all of them in one message."""
+    faults: tuple[Fault, ...]
+    cut_share: float
+    """Of connections, how many break."""
+    stall_share: float
+    pieces_share: float
+    latency_seconds: float
+    client_nonsense_share: float
+    """Of submissions, how many are broken off by the client."""
+
+    @property
+    def calm(self) -> bool:
+        return not self.faults and not self.cut_share
+
+
+def plan_of(seed: int, servers: tuple[str, ...], clients: tuple[str, ...]) -> Plan:
+    random = Random(f"{seed} plan")
+    seconds = random.choice((120.0, 300.0, 600.0, 1800.0))
+    crowd = 200 if seed % SEEDS_WITH_CROWD == 7 else 0
+    messages = random.randint(8, 24)
+    if seed % SEEDS_WITHOUT_FAULTS == 0:
+        return Plan(seed, seconds, messages, crowd, (), 0.0, 0.0, 0.2, 0.002, 0.0)
+    faults = [_fault(random, seconds, servers, clients) for _ in range(random.randint(0, 9))]
+    faults.sort(key=lambda fault: fault.at)
+    return Plan(
+        seed,
+        seconds,
+        messages,
+        crowd,
+        tuple(faults),
+        cut_share=random.choice((0.0, 0.05, 0.15, 0.35)),
+        stall_share=random.choice((0.0, 0.05)),
+        pieces_share=random.choice((0.0, 0.2, 0.6)),
+        latency_seconds=random.choice((0.0005, 0.005, 0.08)),
+        client_nonsense_share=random.choice((0.0, 0.1, 0.3)),
+    )
+
+
+def _fault(random: Random, seconds: float, servers: tuple[str, ...], clients: tuple[str, ...]) -> Fault:
+    kinds: tuple[FaultKind, ...] = (
+        *("kill", "kill", "kill", "power", "stop"),
+        *("partition", "partition", "full", "io", "io-kept", "slow", "clock", "names", "outside"),
+        *("directory", "directory"),
+    )
+    kind = random.choice(kinds)
+    at = random.uniform(1.0, seconds)
+    target = random.choice(servers)
+    lasts = min(random.expovariate(1 / 20.0) + 0.05, 300.0)
+    if kind == "partition":
+        other = random.choice([name for name in servers + clients if name != target])
+        pair = [target, other]
+        random.shuffle(pair)
+        return Fault(at, kind, pair[0], lasts, pair[1] + random.choice((" one way", " both ways")))
+    if kind in ("full", "io", "io-kept"):
+        return Fault(at, kind, target, min(lasts, 30.0))
+    if kind == "slow":
+        return Fault(at, kind, target, lasts, f"{random.uniform(0.1, 12.0):.2f}")
+    if kind == "clock":
+        jump = random.choice((-1, 1)) * round(math.exp(random.uniform(2.0, 16.0)))
+        return Fault(at, kind, target, 0.0, str(jump))
+    if kind == "names":
+        return Fault(at, kind, "names", lasts, random.choice(("away", "denies", "lies")))
+    if kind == "outside":
+        return Fault(at, kind, "outside", lasts, random.choice(("451", "421", "mute", "garbage")))
+    if kind == "directory":
+        detail = random.choice(("add", "remove", "join", "leave", "alias"))
+        return Fault(at, kind, "directory", 0.0, detail)
+    return Fault(at, kind, target, lasts)
+
+
+class SeededWeather:
+    """Implements waypost.simulator.network.Weather."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._random = Random(f"{plan.seed} weather")
+        self.clear = False
+        """From now on connections hold."""
+        self.partitions: dict[tuple[str, str], int] = {}
+
+    def blocked(self, source: str, target: str) -> bool:
+        return bool(self.partitions) and (source, target) in self.partitions
+
+    def fate(self, client: str, server: str) -> Fate:
+        random, plan = self._random, self._plan
+        latency = plan.latency_seconds * math.exp(random.uniform(-1.0, 1.0))
+        pieces = int(math.exp(random.uniform(0.0, 7.0))) if random.random() < plan.pieces_share else 0
+        if self.clear:
+            return Fate(latency, latency / 2, pieces)
+        cut, stall = random.random() < plan.cut_share, random.random() < plan.stall_share
+        towards = ""
+        after = 0
+        if cut:
+            towards = "client" if random.random() < 0.6 else "server"
+            near = random.random() < 0.6
+            after = random.randint(0, 900) if near else int(math.exp(random.uniform(0.0, 11.0)))
+        return Fate(
+            latency,
+            latency * random.choice((0.0, 0.5, 4.0)),
+            pieces,
+            cut_towards=towards,
+            cut_after_bytes=after,
+            cut_silently=random.random() < 0.25,
+            stall_at_piece=random.randint(1, 12) if stall else 0,
+            stall_seconds=math.exp(random.uniform(-1.0, 5.0)) if stall else 0.0,
+        )
+
+    def part(self, source: str, target: str, both: bool) -> None:
+        for pair in ((source, target), (target, source)) if both else ((source, target),):
+            self.partitions[pair] = self.partitions.get(pair, 0) + 1
+
+    def join(self, source: str, target: str, both: bool) -> None:
+        for pair in ((source, target), (target, source)) if both else ((source, target),):
+            self.partitions[pair] -= 1
+            if not self.partitions[pair]:
+                del self.partitions[pair]

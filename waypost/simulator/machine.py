@@ -1,0 +1,61 @@
+"""A machine of the simulation and the process on it, which can be killed at any moment.
+
+What a kill leaves: files, and in them what was committed. Memory is gone, running code never comes to its
+next line, sockets are reset by the machine; when the machine itself lost power, they just fall silent.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from dataclasses import dataclass, field
+from typing import Any
+
+from waypost.simulator.loop import PROCESS
+
+
+@dataclass(eq=False)
+class Machine:
+    name: str
+    address: str
+    powered: bool = True
+    clock_ahead_ms: int = 0
+    """Against true time; jumps."""
+    process: Process | None = None
+    starts: int = 0
+    commit_fault: str = ""
+    """What the next commits meet: `full`, `io`, `io-kept` (the error comes though it was written)."""
+    slow_seconds: float = 0.0
+    """Each commit takes up to this much longer."""
+
+
+@dataclass(eq=False)
+class Process:
+    """One life of a server."""
+
+    machine: Machine
+    number: int
+    alive: bool = True
+    endings: dict[Any, None] = field(default_factory=dict)
+    """Its ends of connections (waypost/simulator/network.py)."""
+    database_connections: list[Any] = field(default_factory=list)
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+    @property
+    def name(self) -> str:
+        return self.machine.name
+
+
+def start_process(machine: Machine) -> Process:
+    machine.starts += 1
+    machine.powered = True
+    process = Process(machine, machine.starts)
+    process.context.run(PROCESS.set, process)
+    machine.process = process
+    return process
+
+
+def close_databases(process: Process) -> None:
+    """Rolls back what was not committed, as SQLite does when it next opens the file."""
+    for connection in process.database_connections:
+        connection.close()
+    process.database_connections.clear()
