@@ -16,7 +16,7 @@ from foundation.mail.envelope import Recipient, Sender
 from foundation.mail.errors import MailError
 from foundation.mail.headers import header_block
 from waypost.cli.options import ConfigOption, JsonOption, load_topology
-from waypost.cli.output import NOT_SO, PARTIAL, CommandFailed, console, print_json, rfc3339, size
+from waypost.cli.output import NOT_SO, PARTIAL, CommandFailed, console, print_json, progress, rfc3339, size
 from waypost.cli.stations import Stations
 from waypost.cli.units import parse_size
 from waypost.explain import Fate, Hop, Way, every_hop, follow
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 application = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 SMALL_MESSAGE_BYTES = 1024
+SAID_BELOW = ("route", "merge")
+"""Stages whose decisions are told where the way goes on, or where it ends."""
 DOORS = {
     "submission": "submission",
     "outbox": "Outbox",
@@ -71,7 +73,9 @@ def explain(
     topology = load_topology(config)
     asked = _question(sender, tuple(to), file, size_bytes)
     try:
-        way = asyncio.run(_follow(topology, asked, at))
+        with progress() as tell:
+            tell("asking the servers")
+            way = asyncio.run(_follow(topology, asked, at))
     except MailError as error:
         raise CommandFailed(
             "unavailable",
@@ -158,10 +162,12 @@ def _add_hop(topology: Topology, tree: Tree, hop: Hop) -> None:
         title.append(f"  computed, not asked: {hop.answer.not_live}", style="yellow")
     branch = tree.add(title)
     for step in told.steps:
+        if step.stage in SAID_BELOW:
+            continue
         branch.add(Text.assemble((f"{step.stage}: ", "dim"), step.what, (f" — {step.why}", "dim")))
     for end in told.ends:
         style = "red" if end.outcome in ("refused", "failed", "deferred", "unreachable") else "green"
-        why = " — ".join(part for part in (end.reply, end.why) if part)
+        why = end.reply if end.why in end.reply else " — ".join(filter(None, (end.reply, end.why)))
         branch.add(Text.assemble((f"{end.outcome}: ", style), end.address, (f" — {why}", "dim")))
     for onward, station in hop.next:
         below = branch.add(_onward_line(onward))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
@@ -22,6 +22,7 @@ from waypost.cli.output import (
     is_terminal,
     print_json,
     print_table,
+    progress,
     rfc3339,
     size,
 )
@@ -29,6 +30,8 @@ from waypost.cli.output import (
 application = typer.Typer(
     help="See and move what waits.", no_args_is_help=True, add_completion=False, rich_markup_mode="markdown"
 )
+
+T = TypeVar("T")
 
 ServerOption = Annotated[str, typer.Option("--server", help="Only this server; else all.")]
 HopOption = Annotated[str, typer.Option("--next-hop", help="Only what goes to this server or host.")]
@@ -56,7 +59,7 @@ def list_entries(
 
     Exit code 4: a server can't be reached, what is shown lacks its part.
     """
-    found = asyncio.run(_collect(_servers(config, server)))
+    found = _run(_collect(_servers(config, server)))
     places = [place for place in _places(found) if not next_hop or place[1].next_hop == next_hop]
     now_ms = int(time.time() * 1000)
     if as_json:
@@ -78,7 +81,7 @@ def show(
     as_json: JsonOption = False,
 ) -> int:
     """Show everything known of what waits of a message."""
-    found = asyncio.run(_collect(_servers(config, "")))
+    found = _run(_collect(_servers(config, "")))
     places = _named(_places(found), entry)
     if not places and not _gaps(found):
         raise CommandFailed(
@@ -109,13 +112,19 @@ def retry(
     as_json: JsonOption = False,
 ) -> int:
     """Try now what waits for a later attempt."""
-    answers = asyncio.run(_retry(config, server, next_hop, tuple(entries or ())))
+    answers = _run(_retry(config, server, next_hop, tuple(entries or ())))
     count = sum(answer.value or 0 for answer in answers)
     if as_json:
         print_json({"due": count, "gaps": _gaps(answers)})
     else:
         console().print(f"{count} {'entry is' if count == 1 else 'entries are'} tried now.")
     return report_unreachable(answers)
+
+
+def _run(answers: Coroutine[Any, Any, T]) -> T:
+    with progress() as tell:
+        tell("asking the servers")
+        return asyncio.run(answers)
 
 
 def _servers(config: Path | None, name: str) -> Servers:
