@@ -1,7 +1,7 @@
 # make up      set everything up and run the organisation       make test   set everything up and test
 # make install the set-up alone: .venv/bin/waypost              make lock   renew the locked dependencies
 # make bench  compare with Postfix + Dovecot; CASE="NAME …" for some, ROUNDS=3, SCALE=1
-# make docs    make docs/ anew where it is made from the code
+# make docs    make docs/ anew where it is made from the code   make soak MINUTES=10   faults on real servers
 # make test-compose   build the image, and run and test the containers of docker-compose.yml
 CASE :=
 ROUNDS := 3
@@ -55,6 +55,9 @@ test-compose:
 	@python3 -m tests.compose.engine
 	@$(MAKE) --no-print-directory install
 	@$(BIN)/python -m tests.compose
+
+soak: install-tests
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),3) $(if $(SEED),--seed $(SEED))
 
 check: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile

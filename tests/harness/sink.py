@@ -26,6 +26,7 @@ class SinkServer:
         self.replies: dict[str, str] = {}
         """Reply to RCPT by recipient, where it is not 250."""
         self._received: asyncio.Queue[Received] = asyncio.Queue()
+        self._all: list[Received] = []
         self._server: asyncio.Server | None = None
 
     @property
@@ -37,6 +38,10 @@ class SinkServer:
     async def next(self, seconds: float = 10) -> Received:
         """The next message that arrives."""
         return await asyncio.wait_for(self._received.get(), patient(seconds))
+
+    def all_received(self) -> tuple[Received, ...]:
+        """Everything that ever arrived."""
+        return tuple(self._all)
 
     async def __aenter__(self) -> SinkServer:
         loop = asyncio.get_running_loop()
@@ -57,5 +62,7 @@ class SinkServer:
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         sender = "" if envelope.mail_from in (None, "<>") else envelope.mail_from
-        self._received.put_nowait(Received(sender, tuple(envelope.rcpt_tos), envelope.content))
+        received = Received(sender, tuple(envelope.rcpt_tos), envelope.content)
+        self._all.append(received)
+        self._received.put_nowait(received)
         return "250 OK"
