@@ -175,7 +175,7 @@ def _told_of(recipient: ReportedRecipient) -> str:
             lines.append(
                 _wrapped(f"It will be tried until {date_value(recipient.will_retry_until_ms)}.", "    ")
             )
-        mend = explanation.mend
+        mend = WAIT if recipient.action == "delayed" else explanation.mend
         if recipient.action == "failed" and mend == WAIT:
             mend = "Send the message again later, or ask the recipient in another way."
         lines.append(_wrapped(f"What you can do: {mend}", "    "))

@@ -6,6 +6,7 @@ is, with its key and its server; whoever is refused or deferred after others wer
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -13,7 +14,7 @@ import msgspec
 
 from foundation.interfaces.tracking import EventName, Source, TrackingEvent
 from foundation.mail.errors import MailError
-from foundation.mail.status import DELIVERY_EXPIRED
+from foundation.mail.status import DELIVERY_EXPIRED, NO_ANSWER
 from foundation.smtp.reply import Reply
 from hubtransport.dsn import Notice
 from hubtransport.queues.events import event_of
@@ -150,18 +151,24 @@ def expiry_notices(unit: Unit, now_ms: int, status: str = DELIVERY_EXPIRED) -> t
 
 
 def delay_notices(unit: Unit, now_ms: int, last_reply: str) -> tuple[Notice, ...]:
+    why = last_reply or unit.last_reply or "The next server can't be reached"
+    said = _TEMPORARY.match(why)
+    status = said[1] if said is not None else NO_ANSWER
     return tuple(
         Notice(
             recipient=queued,
             action="delayed",
-            status=DELIVERY_EXPIRED,
-            diagnostic=last_reply or unit.last_reply or "The next server can't be reached",
+            status=status,
+            diagnostic=why,
             at_ms=unit.last_attempt_at_ms or now_ms,
             retry_until_ms=unit.expires_at_ms,
         )
         for queued in unit.recipients
     )
 
+
+_TEMPORARY = re.compile(r"4\d\d (4\.\d{1,3}\.\d{1,3})\b")
+"""A reply and its enhanced code (RFC 2034 4)."""
 
 _EVENTS: dict[Verdict, EventName] = {
     "delivered": "SEND",

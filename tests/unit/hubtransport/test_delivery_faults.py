@@ -183,7 +183,8 @@ async def test_delay_is_told_once_and_expiry_ends_it(tmp_path: Path) -> None:
         await sweeper.sweep()
         await sweeper.sweep()
         (delay,) = await lab.stores["store-a"].wait()
-        assert b"Action: delayed" in delay.content
+        assert b"Action: delayed\r\nStatus: 4.4.1\r\n" in delay.content
+        assert b"then send the message" not in b" ".join(delay.content.split())
         assert delay.addresses == ("alice@example.test",)
         assert b"bob+quiet" not in delay.content.split(b"text/rfc822-headers")[0]
         lab.clock.ahead_ms += 44 * HOUR_MS
