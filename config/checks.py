@@ -24,6 +24,8 @@ Server = HubServer | StoreServer | AccessServer
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _RESERVED = ("certificates", "directory", "run")
 """Folders beside those of the servers."""
+_COMMAND_LINE = "operator"
+"""foundation.tls.OPERATOR, whose certificate may do what no server's may (pure modules import no TLS)."""
 _NONE_ALLOWED = frozenset({"glitch_count", "transient_count"})
 
 
@@ -135,6 +137,8 @@ def _servers(topology: Topology) -> Iterator[Problem]:
     for server in topology.servers:
         place = f"servers.{server.name}"
         yield from _name(place, server.name)
+        if server.name.lower() == _COMMAND_LINE:
+            yield Problem(place, "this name is that of the command line's certificate", "choose another name")
         if server.name.lower() in _RESERVED:
             yield Problem(
                 place, "this name is the name of a folder of the organisation", "choose another name"

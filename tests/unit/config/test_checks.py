@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.reader import ConfigurationError, read_topology
+from foundation.tls import OPERATOR
 
 SINGLE = (files("config") / "single.toml").read_text()
 TWO_SITES = (files("config") / "two-sites.toml").read_text()
@@ -39,6 +40,10 @@ def two(before: str, after: str) -> str:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (
+            single("[servers.hub]", f"[servers.{OPERATOR}]"),
+            "servers.operator: this name is that of the command line's certificate; choose another name",
+        ),
         (single('name = "Example"', 'name = " "'), "organisation.name: is empty"),
         (
             single('data = "data"', 'directory_url = "mysql://x"'),
