@@ -131,7 +131,8 @@ def plot(results: Iterable[Result], names: Sequence[str]) -> str:
         text = escape(title[-72:])
         parts.append(f'<text x="{_LEFT - 8}" y="{top + 13}" text-anchor="end">{text}</text>')
         parts.append(
-            f'<rect x="{min(one, end):.1f}" y="{top + 3}" width="{abs(end - one):.1f}" height="{_ROW - 8}" fill="{colour}"/>'
+            f'<rect x="{min(one, end):.1f}" y="{top + 3}" width="{abs(end - one):.1f}" '
+            f'height="{_ROW - 8}" fill="{colour}"/>'
         )
         parts.append(f'<text x="{max(one, end) + 4:.1f}" y="{top + 13}">{shown(better)}</text>')
         if goal:

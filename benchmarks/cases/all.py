@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.cases import sending
+from benchmarks.cases import reading, sending, waiting
 from benchmarks.cases.case import Case
 
-CASES: dict[str, Case] = {case.name: case for case in (*sending.CASES,)}
+CASES: dict[str, Case] = {case.name: case for case in (*sending.CASES, *waiting.CASES, *reading.CASES)}

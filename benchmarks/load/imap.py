@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from benchmarks.systems.system import Door, User
@@ -108,10 +109,8 @@ class ImapSession(asyncio.Protocol):
         self._tag = b"x%dq" % self._number
         self._renew()
         self._transport.write(self._tag + b" LOGOUT\r\n")
-        try:
+        with suppress(OSError):  # closed before the tagged line was read
             await self._answer()
-        except OSError:  # closed before the tagged line was read
-            pass
         self._transport.close()
 
     async def greeting(self) -> None:

@@ -6,12 +6,13 @@ import random
 from base64 import encodebytes
 from functools import lru_cache
 
-_WORDS = (
+_VOCABULARY = (
     "the of and to in is that for it as was with be by on not he this are or his from at which but have an "
     "had they you were there one all we can her has more when who will would about their some them then two "
     "people water long very words where most through back much before right means another meeting project "
     "budget report attached regards please review deadline customer invoice schedule travel question answer"
-).split()  # noqa: SIM905
+)
+_WORDS = _VOCABULARY.split()
 _HEADER_ALLOWANCE = 700
 
 

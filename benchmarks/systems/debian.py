@@ -1,8 +1,8 @@
 """Postfix and Dovecot as Debian has them, in instances of their own: nothing of the machine's is touched.
 
-Durability is their default: Postfix syncs its queue files, Dovecot syncs what LMTP delivers (`mail_fsync`
-optimized`). Limits that the load would meet are raised; nothing else is tuned. Both log where the machine's syslog
-or a file takes it.
+Durability is their default: Postfix syncs its queue files, Dovecot syncs what LMTP delivers (`mail_fsync` is
+`optimized`). Limits that the load would meet are raised, nothing else is tuned. Passwords are in plain
+text, the cheapest for them.
 """
 
 from __future__ import annotations

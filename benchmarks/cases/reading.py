@@ -1,0 +1,90 @@
+"""IMAP over a large mailbox: each command twice, the first time with nothing computed for a reader before."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.cases.case import Case, Measures, Metric, Run
+from benchmarks.cases.sending import Flood, Load
+from benchmarks.load import imap
+from benchmarks.processes import cpu_seconds
+from benchmarks.systems.system import System, User
+
+MESSAGES = 10_000
+MESSAGE_BYTES = 6 * 1024
+
+_COMMANDS: tuple[tuple[str, str, str, tuple[float, float] | None, tuple[float, float] | None], ...] = (
+    ("flags", "FETCH FLAGS", "FETCH 1:* (UID FLAGS)", (1, 2), (1, 2)),
+    ("envelope", "FETCH ENVELOPE", "FETCH 1:* ENVELOPE", (3, 6), (1.2, 2)),
+    ("structure", "FETCH BODYSTRUCTURE", "FETCH 1:* BODYSTRUCTURE", (3, 6), (1.2, 2)),
+    (
+        "header",
+        "FETCH header fields",
+        "FETCH 1:* BODY.PEEK[HEADER.FIELDS (FROM TO SUBJECT DATE)]",
+        (1, 2),
+        (1, 2),
+    ),
+    ("body", "FETCH BODY[]", "FETCH 1:* BODY.PEEK[]", (3, 6), (1.2, 2)),
+    ("subject", "SEARCH SUBJECT", "SEARCH SUBJECT meeting", (1, 2), (1, 2)),
+    ("text", "SEARCH TEXT", "SEARCH TEXT ustome", (50, 200), (50, 200)),
+    ("store", "STORE flags", r"STORE 1:* +FLAGS (\Flagged)", (1, 2), None),
+)
+
+
+def reader(system: System) -> User:
+    """One that no other case sends to."""
+    return system.users[-1]
+
+
+async def fill(run: Run, system: System) -> Measures:
+    """Delivers what is missing, by LMTP."""
+    user, wanted = reader(system), run.count(MESSAGES)
+    session = await imap.connect(system.imaps, user)
+    missing = wanted - await session.select()
+    await session.logout()
+    load = Load(missing, MESSAGE_BYTES, door="lmtp", sessions=10)
+    if missing > 0:
+        async with Flood(system, load, lambda number: [user.address]) as flood:
+            await flood.send()
+    return {}
+
+
+async def read(run: Run, system: System) -> Measures:
+    user = reader(system)
+    system.forget_caches(user)
+    session = await imap.connect(system.imaps, user)
+    measures: Measures = {}
+
+    async def timed(key: str, command: str) -> None:
+        cpu, began = cpu_seconds(system.roots()), time.perf_counter()
+        await session.command(command)
+        measures[key] = (time.perf_counter() - began) * 1000
+        measures[f"{key}_cpu"] = (cpu_seconds(system.roots()) - cpu) * 1000
+
+    await timed("select", "SELECT INBOX")
+    for key, _, command, _, repeated in _COMMANDS:
+        await timed(key, command)
+        if repeated is not None:
+            await timed(f"{key}_again", command)
+    await session.command(r"STORE 1:* -FLAGS.SILENT (\Flagged)")
+    await session.logout()
+    return measures
+
+
+def _metrics() -> tuple[Metric, ...]:
+    found = [Metric("select", "SELECT, ms", less=True)]
+    for key, title, _, first, repeated in _COMMANDS:
+        goals = (("", "first", first), ("_again", "repeated", repeated))
+        for suffix, when, goal in goals:
+            if goal is not None:
+                name = f"{title} {when}" if repeated is not None else title
+                found.append(
+                    Metric(f"{key}{suffix}", f"{name}, ms", less=True, goal=1 / goal[0], beyond=1 / goal[1])
+                )
+                found.append(Metric(f"{key}{suffix}_cpu", f"{name}, CPU ms", less=True))
+    return tuple(found)
+
+
+CASES: tuple[Case, ...] = (
+    Case("imap", f"IMAP over {MESSAGES:,} messages of 6 KiB", _metrics(), read, prepare=fill),
+)
