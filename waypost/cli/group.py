@@ -19,9 +19,13 @@ MembersOption = Annotated[
 ]
 
 
-@application.command(epilog="Example: waypost group add team@example.org --member alice@example.org")
+MembersArgument = Annotated[list[str] | None, typer.Argument(metavar="member", help="The same as --member.")]
+
+
+@application.command(epilog="Example: waypost group add team@example.org alice@example.org bob@example.org")
 def add(
     address: AddressArgument,
+    members: MembersArgument = None,
     member: MembersOption = None,
     name: Annotated[str, typer.Option(help="Name for display.")] = "",
     config: ConfigOption = None,
@@ -29,7 +33,9 @@ def add(
 ) -> None:
     """Add a distribution group."""
     with directory_of(config) as (directory, _):
-        print_record(directory.add_group(address, name=name, members=member or ()), as_json)
+        print_record(
+            directory.add_group(address, name=name, members=[*(members or ()), *(member or ())]), as_json
+        )
 
 
 @application.command("list", epilog="Example: waypost group list")
@@ -53,6 +59,7 @@ def show(address: AddressArgument, config: ConfigOption = None, as_json: JsonOpt
 @application.command("set", epilog="Example: waypost group set team@example.org --add bob@example.org")
 def set_group(
     address: AddressArgument,
+    members: MembersArgument = None,
     member: MembersOption = None,
     add: Annotated[list[str] | None, typer.Option("--add", help="Add a member.")] = None,
     remove: Annotated[list[str] | None, typer.Option("--remove", help="Take a member away.")] = None,
@@ -60,10 +67,10 @@ def set_group(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change a group: --member sets all members, --add and --remove change some."""
+    """Change a group: whom you name become all its members; --add and --remove change some."""
     with directory_of(config) as (directory, _):
-        if member:
-            directory.set_members(address, member)
+        if members or member:
+            directory.set_members(address, [*(members or ()), *(member or ())])
         if add:
             directory.add_members(address, add)
         if remove:
