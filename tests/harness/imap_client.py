@@ -91,7 +91,8 @@ class ImapClient:
 
     async def ok(self, text: bytes, literal: bytes | None = None) -> Answer:
         answer = await self.ask(text, literal)
-        assert answer.status == "OK", (self.name, text, answer.text)
+        if answer.status != "OK":
+            raise Broken(f"{self.name}: {text[:80]!r} was refused: {answer.text!r}")
         return answer
 
     async def ask(self, text: bytes, literal: bytes | None = None) -> Answer:
@@ -207,7 +208,14 @@ class ImapClient:
             elif code[1] == b"UIDNEXT":
                 self.belief.uid_next = int(code[2])
             elif code[1] == b"CLOSED":
-                self.belief = Belief()
+                self._closed()
+
+    def _closed(self) -> None:
+        """RFC 7162 3.2.11: what follows is of the next mailbox, if one is being selected."""
+        if self._running and self._running[0].text.startswith((b"SELECT", b"EXAMINE")):
+            self.belief = Belief()
+        else:
+            self.left()
 
     def _fetch(self, number: int, values: list[Any]) -> None:
         items = dict(zip(values[::2], values[1::2], strict=True))

@@ -12,6 +12,8 @@ from tests.harness.imap_model import Belief, Broken
 FLAGS = ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft", "$Work", "$Later")
 FOLDERS = ("INBOX", "Side", "Temp")
 """`Temp` is created, renamed and deleted again and again."""
+CROWDED = 60
+"""Messages in a folder."""
 
 
 @dataclass
@@ -71,13 +73,27 @@ class Worker:
             try:
                 if self.client.belief is None:
                     await self._select()
+                elif len(self.client.belief.messages) > CROWDED:
+                    await self._thin_out()
                 else:
                     await work()
             except Gone as gone:
-                if "NONEXISTENT" not in str(gone):
-                    raise Broken(f"{self.name} was thrown out: {gone}\n{self.client.told()}") from gone
-                await self.client.close()
-                await self.start()
+                await self._start_again(gone)
+
+    async def leave_what_is_gone(self) -> None:
+        """The folder was deleted or renamed meanwhile: the server may end the connection, or keep it open."""
+        try:
+            await self.client.ok(b"NOOP")
+            await self.client.ok(b"UNSELECT")
+            self.client.left()
+        except Gone as gone:
+            await self._start_again(gone)
+
+    async def _start_again(self, gone: Gone) -> None:
+        if "NONEXISTENT" not in str(gone):
+            raise Broken(f"{self.name} was thrown out: {gone}") from gone
+        await self.client.close()
+        await self.start()
 
     # --- what the commands speak of ---
 
@@ -165,8 +181,8 @@ class Worker:
                 self._shared.learn(self._belief.uid_validity, uid, int(header.split()[1]))
 
     async def _copy(self, verb: bytes = b"COPY") -> None:
-        uid, chosen, _ = self._some()
-        if not chosen:
+        uid, chosen, numbers = self._some()
+        if not chosen or (len(numbers) > 5 and len(self._belief.messages) > CROWDED):
             return
         validity = self._belief.uid_validity
         answer = await self.client.ask(b"%b%b %b %b" % (uid, verb, chosen, self._folder()))
@@ -193,6 +209,14 @@ class Worker:
             await self.client.ok(b"UID EXPUNGE %d:%d" % (low, high))
         else:
             await self.client.ok(b"EXPUNGE")
+
+    async def _thin_out(self) -> None:
+        """Folders stay small, so that the two meet on the same messages."""
+        count = len(self._belief.messages)
+        low = self._chance.randrange(1, count - CROWDED // 2)
+        answer = await self.client.ask(b"STORE %d:%d +FLAGS (\\Deleted)" % (low, low + CROWDED // 2))
+        self._may_fail(answer, "EXPUNGEISSUED")
+        await self.client.ok(b"EXPUNGE")
 
     async def _search(self) -> None:
         uid = self._chance.choice((b"", b"UID "))
@@ -249,7 +273,7 @@ class Worker:
 
     def _may_fail(self, answer: Answer, *codes: str) -> None:
         if answer.status != "OK" and answer.code.split(" ")[0] not in codes:
-            raise Broken(f"{self.name} was refused: {answer.text!r}\n{self.client.told()}")
+            raise Broken(f"{self.name} was refused: {answer.text!r}")
 
 
 def _numbers(chosen: str) -> list[int]:
