@@ -1,4 +1,4 @@
-"""`waypost user|alias|group|domain` on a fresh organisation: what they take, print and answer by exit code."""
+"""`waypost user|alias|group|domain` on a fresh organisation: what they take, print and say by exit code."""
 
 from __future__ import annotations
 
