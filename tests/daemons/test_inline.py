@@ -15,9 +15,10 @@ from waypost.trace import every_visit
 
 async def test_five_servers_in_one_loop_start_at_once_and_carry_mail(tmp_path: Path) -> None:
     topology = ready_topology("two-sites", tmp_path / "data")
-    began = time.monotonic()
+    began = time.process_time()
     async with Organisation(topology, "inline") as organisation:
-        assert time.monotonic() - began < patient(5)
+        # Of the processor: what else the machine does meanwhile does not count.
+        assert time.process_time() - began < patient(1)
         alice, bob = organisation.users("alice@example.test", "bob@example.test")
         sent = await alice.send(bob)
         await bob.wait_for(sent)
