@@ -25,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from foundation.database.prepared import Prepared
 from foundation.database.spool import Spool
 
 INLINE_BYTES = 64 * 1024
@@ -72,19 +73,19 @@ class Contents:
         contents, chunks = tables.contents, tables.chunks
         of_content = contents.c.id == bindparam("content_id")
         count = contents.c.reference_count
-        self._insert = insert(contents)
-        self._insert_chunk = insert(chunks)
-        self._count = (
+        self._insert = Prepared(insert(contents))
+        self._insert_chunk = Prepared(insert(chunks))
+        self._count = Prepared(
             update(contents)
             .where(of_content)
             .values(reference_count=count + bindparam("change", type_=Integer))
             .returning(count)
         )
-        self._delete = delete(contents).where(of_content)
-        self._delete_chunks = delete(chunks).where(chunks.c.content_id == bindparam("content_id"))
-        self._size = select(contents.c.size_bytes).where(of_content)
-        self._select = select(contents.c.size_bytes, contents.c.data).where(of_content)
-        self._select_chunks = (
+        self._delete = Prepared(delete(contents).where(of_content))
+        self._delete_chunks = Prepared(delete(chunks).where(chunks.c.content_id == bindparam("content_id")))
+        self._size = Prepared(select(contents.c.size_bytes).where(of_content))
+        self._select = Prepared(select(contents.c.size_bytes, contents.c.data).where(of_content))
+        self._select_chunks = Prepared(
             select(chunks.c.data)
             .where(
                 chunks.c.content_id == bindparam("content_id"),
@@ -102,14 +103,11 @@ class Contents:
             "reference_count": references,
             "data": spool.read(0, spool.size_bytes) if inline else None,
         }
-        key = connection.execute(self._insert, values).inserted_primary_key
-        if key is None:
-            raise RuntimeError("the database gave no id for a new row")
-        content_id = int(key[0])
+        content_id = self._insert.add(connection, values)
         if not inline:
             for ordinal, chunk in enumerate(spool.chunks(CHUNK_BYTES)):
-                connection.execute(
-                    self._insert_chunk, {"content_id": content_id, "ordinal": ordinal, "data": chunk}
+                self._insert_chunk.run(
+                    connection, {"content_id": content_id, "ordinal": ordinal, "data": chunk}
                 )
         return content_id
 
@@ -120,19 +118,19 @@ class Contents:
     def release(self, connection: Connection, content_id: int, references: int = 1) -> None:
         """Takes references away; the last one takes the content along. Raises ContentMissing."""
         if self._change(connection, content_id, -references) <= 0:
-            connection.execute(self._delete_chunks, {"content_id": content_id})
-            connection.execute(self._delete, {"content_id": content_id})
+            self._delete_chunks.run(connection, {"content_id": content_id})
+            self._delete.run(connection, {"content_id": content_id})
 
     def size(self, connection: Connection, content_id: int) -> int:
         """Raises ContentMissing."""
-        size: int | None = connection.execute(self._size, {"content_id": content_id}).scalar()
+        size: int | None = self._size.scalar(connection, {"content_id": content_id})
         if size is None:
             raise ContentMissing(content_id)
         return size
 
     def read(self, connection: Connection, content_id: int, offset: int, length: int) -> bytes:
         """Bytes [offset, offset+length), cut to the end. Raises ContentMissing."""
-        row = connection.execute(self._select, {"content_id": content_id}).first()
+        row = self._select.first(connection, {"content_id": content_id})
         if row is None:
             raise ContentMissing(content_id)
         size_bytes, data = row
@@ -143,13 +141,13 @@ class Contents:
             return b""
         first, last = offset // CHUNK_BYTES, (end - 1) // CHUNK_BYTES
         values = {"content_id": content_id, "first": first, "last": last}
-        joined = b"".join(connection.execute(self._select_chunks, values).scalars())
+        joined = b"".join(row[0] for row in self._select_chunks.rows(connection, values))
         start = offset - first * CHUNK_BYTES
         return joined[start : start + end - offset]
 
     def _change(self, connection: Connection, content_id: int, change: int) -> int:
         values = {"content_id": content_id, "change": change}
-        count: int | None = connection.execute(self._count, values).scalar()
+        count: int | None = self._count.scalar(connection, values)
         if count is None:
             raise ContentMissing(content_id)
         return count

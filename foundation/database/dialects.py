@@ -55,6 +55,14 @@ def can_commit(connection: Connection) -> bool:
     return connection.dialect.name == "sqlite" or driver.info.transaction_status != POSTGRESQL_FAILED
 
 
+def reusable_bytes(connection: Connection) -> int:
+    """What is free inside the database file for new rows; 0 where the database does not say."""
+    if connection.dialect.name != "sqlite":
+        return 0
+    pages = int(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one())
+    return pages * int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
+
+
 def is_full(error: BaseException) -> bool:
     """The disk or the database's size limit is reached."""
     original = _original(error)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, Table, bindparam, delete, func, insert, or_, select
 
+from foundation.database.prepared import Prepared
 from foundation.interfaces.tracking import TrackingEvent
 
 FOUND_AT_ONCE = 500
@@ -29,7 +30,7 @@ class Tracking:
 
     def __init__(self, table: Table) -> None:
         columns = table.c
-        self._insert = insert(table)
+        self._insert = Prepared(insert(table))
         self._messages = (
             select(columns.network_message_id)
             .where(columns.message_id == bindparam("message_id"), columns.network_message_id != "")
@@ -68,8 +69,7 @@ class Tracking:
 
     def record(self, connection: Connection, events: Sequence[TrackingEvent]) -> None:
         """Adds events in their order; the database gives the sequence."""
-        if events:
-            connection.execute(self._insert, [_values(event) for event in events])
+        self._insert.run_each(connection, [_values(event) for event in events])
 
     def find(
         self,

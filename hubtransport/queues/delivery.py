@@ -80,10 +80,10 @@ def enqueue(connection: Connection, plan: Enqueue) -> tuple[QueuedMessage, ...]:
     message = plan.message
     if plan.units:
         values = [unit_values(unit, claimed=unit.key in plan.claimed) for unit in plan.units]
-        connection.execute(statements.insert_units, values)
+        statements.insert_units.run_each(connection, values)
     for position, recipient, key in plan.assigned:
-        connection.execute(
-            statements.assign_recipient,
+        statements.assign_recipient.run(
+            connection,
             {
                 "of_message": message.id,
                 "of_position": position,
@@ -93,9 +93,9 @@ def enqueue(connection: Connection, plan: Enqueue) -> tuple[QueuedMessage, ...]:
         )
     if plan.added:
         rows = [recipient_values(message.id, queued, key) for queued, key in plan.added]
-        connection.execute(statements.insert_recipients, rows)
-    connection.execute(
-        statements.set_categorized,
+        statements.insert_recipients.run_each(connection, rows)
+    statements.set_categorized.run(
+        connection,
         {"of_message": message.id, "to_assessed": plan.assessed, "to_position": plan.next_position},
     )
     statements.tracking.record(connection, plan.events)
@@ -137,13 +137,13 @@ def conclude(connection: Connection, conclusion: Conclusion) -> tuple[QueuedMess
             "to_reply": left.last_reply,
             "next_ms": left.next_attempt_at_ms,
         }
-        changed = connection.execute(statements.defer_unit, values).rowcount
+        changed = statements.defer_unit.run(connection, values)
     else:
-        changed = connection.execute(statements.delete_unit, {"of_key": unit.key}).rowcount
+        changed = statements.delete_unit.run(connection, {"of_key": unit.key})
     if not changed:
         return None
     if left is not None and left.key != unit.key:
-        connection.execute(statements.insert_units, [unit_values(left, claimed=conclusion.claimed)])
+        statements.insert_units.run(connection, unit_values(left, claimed=conclusion.claimed))
         positions = [queued.position for queued in left.recipients]
         connection.execute(
             statements.move_recipients,
@@ -243,7 +243,7 @@ def resubmit(
     stays gone, and nothing is told of it."""
     told: list[TrackingEvent] = []
     for unit, event in zip(units, events, strict=True):
-        if not connection.execute(statements.delete_unit, {"of_key": unit.key}).rowcount:
+        if not statements.delete_unit.run(connection, {"of_key": unit.key}):
             continue
         told.append(event)
         values = {

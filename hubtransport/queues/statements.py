@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from foundation.database.content import Contents
+from foundation.database.prepared import Prepared
 from foundation.tracking.statements import Tracking
 from hubtransport.queues.tables import CONTENTS, HOPS, KEYS, MESSAGES, RECIPIENTS, TRACKING, UNITS
 
@@ -16,8 +17,8 @@ _recipient = RECIPIENTS.c
 _unit = UNITS.c
 
 # --- messages ---
-insert_message = insert(MESSAGES)
-insert_recipients = insert(RECIPIENTS)
+insert_message = Prepared(insert(MESSAGES))
+insert_recipients = Prepared(insert(RECIPIENTS))
 select_messages_in_state = (
     select(MESSAGES)
     .where(_message.state == bindparam("of_state"), _message.id > bindparam("after"))
@@ -31,13 +32,13 @@ select_waiting_recipients = (
     .order_by(_recipient.message, _recipient.position)
 )
 count_messages_in_state = select(func.count()).where(_message.state == bindparam("of_state"))
-select_any_recipient = (
+select_any_recipient = Prepared(
     select(_recipient.position).where(_recipient.message == bindparam("of_message")).limit(1)
 )
 set_message_state = (
     update(MESSAGES).where(_message.id == bindparam("of_message")).values(state=bindparam("to_state"))
 )
-set_categorized = (
+set_categorized = Prepared(
     update(MESSAGES)
     .where(_message.id == bindparam("of_message"))
     .values(
@@ -52,14 +53,15 @@ set_crashes = (
     .where(_message.id == bindparam("of_message"))
     .values(crashes=bindparam("to_crashes"), state=bindparam("to_state"))
 )
-delete_message = delete(MESSAGES).where(_message.id == bindparam("of_message"))
+delete_message = Prepared(delete(MESSAGES).where(_message.id == bindparam("of_message")))
 
 # --- recipients ---
-delete_recipients = delete(RECIPIENTS).where(
-    _recipient.message == bindparam("of_message"),
-    _recipient.position.in_(bindparam("positions", expanding=True)),
+delete_recipient = Prepared(
+    delete(RECIPIENTS).where(
+        _recipient.message == bindparam("of_message"), _recipient.position == bindparam("of_position")
+    )
 )
-assign_recipient = (
+assign_recipient = Prepared(
     update(RECIPIENTS)
     .where(_recipient.message == bindparam("of_message"), _recipient.position == bindparam("of_position"))
     .values(unit=bindparam("to_unit"), recipient=bindparam("to_recipient"))
@@ -88,7 +90,7 @@ _with_message = select(
     _unit.claimed.label("unit_claimed"),
     MESSAGES,
 ).join(MESSAGES, _message.id == _unit.message)
-insert_units = insert(UNITS)
+insert_units = Prepared(insert(UNITS))
 select_due_units = (
     _with_message.where(
         _unit.hop == bindparam("of_hop"),
@@ -132,7 +134,7 @@ summarise_hops = (
 summarise_hop = select(func.count(), func.min(_unit.next_attempt_at_ms)).where(
     _unit.hop == bindparam("of_hop"), _unit.claimed.is_(False)
 )
-defer_unit = (
+defer_unit = Prepared(
     update(UNITS)
     .where(_unit.key == bindparam("of_key"))
     .values(
@@ -144,7 +146,7 @@ defer_unit = (
         next_attempt_at_ms=bindparam("next_ms"),
     )
 )
-delete_unit = delete(UNITS).where(_unit.key == bindparam("of_key"))
+delete_unit = Prepared(delete(UNITS).where(_unit.key == bindparam("of_key")))
 redirect_units = (
     update(UNITS)
     .where(_unit.key.in_(bindparam("keys", expanding=True)))
@@ -183,8 +185,10 @@ delete_hop = delete(HOPS).where(HOPS.c.hop == bindparam("of_hop"))
 insert_hop = insert(HOPS)
 
 # --- transfer keys received ---
-select_key = select(KEYS.c.results, KEYS.c.network_message_id).where(KEYS.c.key == bindparam("of_key"))
-insert_key = insert(KEYS)
+select_key = Prepared(
+    select(KEYS.c.results, KEYS.c.network_message_id).where(KEYS.c.key == bindparam("of_key"))
+)
+insert_key = Prepared(insert(KEYS))
 prune_keys = delete(KEYS).where(
     KEYS.c.key.in_(
         select(KEYS.c.key)

@@ -6,7 +6,7 @@ tracking events are one commit; a key that is known changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import Connection
@@ -52,27 +52,23 @@ def accept(connection: Connection, arrival: Arrival, content: Spool) -> QueuedMe
             "received_at_ms": arrival.message.received_at_ms,
             "results": _encode(arrival.results),
         }
-        connection.execute(statements.insert_key, values)
+        statements.insert_key.run(connection, values)
     message = add_message(connection, arrival.message, content)
     statements.tracking.record(connection, arrival.events)
     return message
 
 
 def find_key(connection: Connection, key: str) -> KnownTransfer | None:
-    row = connection.execute(statements.select_key, {"of_key": key}).first()
-    return None if row is None else KnownTransfer(row.network_message_id, _results(row.results))
+    row = statements.select_key.first(connection, {"of_key": key})
+    return None if row is None else KnownTransfer(row[1], _results(row[0]))
 
 
 def add_message(connection: Connection, message: QueuedMessage, content: Spool) -> QueuedMessage:
     """The message with its row."""
     content_id = statements.contents.write(connection, content)
-    inserted = connection.execute(statements.insert_message, message_values(message, content_id, "submitted"))
-    key = inserted.inserted_primary_key
-    if key is None:
-        raise RuntimeError("the database gave no id for a new row")
-    row = int(key[0])
+    row = statements.insert_message.add(connection, message_values(message, content_id, "submitted"))
     values = [recipient_values(row, queued, "") for queued in message.recipients]
-    connection.execute(statements.insert_recipients, values)
+    statements.insert_recipients.run_each(connection, values)
     return msgspec.structs.replace(message, id=row, content_id=content_id)
 
 
@@ -91,6 +87,11 @@ def add_reports(
 def load(connection: Connection, after: int, count: int) -> list[QueuedMessage]:
     """The next messages whose recipients wait, by row."""
     return load_state(connection, "submitted", after, count)
+
+
+def count_submitted(connection: Connection) -> int:
+    """Messages whose recipients wait for the categorizer."""
+    return int(connection.execute(statements.count_messages_in_state, {"of_state": "submitted"}).scalar_one())
 
 
 def load_state(connection: Connection, state: str, after: int, count: int) -> list[QueuedMessage]:
@@ -122,11 +123,10 @@ def release_poison(
 
 def end_recipients(connection: Connection, message: int, content_id: int, positions: Sequence[int]) -> None:
     """Takes recipients away that ended; the message and its content go with the last one."""
-    if positions:
-        values: Mapping[str, object] = {"of_message": message, "positions": list(positions)}
-        connection.execute(statements.delete_recipients, values)
-    if connection.execute(statements.select_any_recipient, {"of_message": message}).first() is None:
-        connection.execute(statements.delete_message, {"of_message": message})
+    ended = [{"of_message": message, "of_position": position} for position in positions]
+    statements.delete_recipient.run_each(connection, ended)
+    if statements.select_any_recipient.first(connection, {"of_message": message}) is None:
+        statements.delete_message.run(connection, {"of_message": message})
         statements.contents.release(connection, content_id)
 
 

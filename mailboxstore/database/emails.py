@@ -51,7 +51,7 @@ class StoredEmail:
 def add_email(connection: Connection, contents: Contents, email: NewEmail, references: int) -> int:
     """Stores it for so many messages and returns its number. The content is written only when it is new."""
     digest = email.content.sha256
-    content = connection.execute(statements.CONTENT_BY_DIGEST, {"content_sha256": digest}).scalar()
+    content = statements.CONTENT_BY_DIGEST.scalar(connection, {"content_sha256": digest})
     if content is None:
         content = contents.write(connection, email.content)
         if email.content.size_bytes and not email.content.read(0, 1):
@@ -60,8 +60,8 @@ def add_email(connection: Connection, contents: Contents, email: NewEmail, refer
     else:
         contents.retain(connection, content)
     summary = email.summary
-    result = connection.execute(
-        statements.ADD_EMAIL,
+    return statements.ADD_EMAIL.add(
+        connection,
         {
             "email_id": email.email_id,
             "reference_count": references,
@@ -77,24 +77,20 @@ def add_email(connection: Connection, contents: Contents, email: NewEmail, refer
             "parts": summary.parts,
         },
     )
-    key = result.inserted_primary_key
-    if key is None:
-        raise RuntimeError("the database gave no number for a new email")
-    return int(key[0])
 
 
 def change_references(connection: Connection, emails: Iterable[int], change: int) -> None:
     """Each time an email is named it gains (or loses) one reference."""
     counted = Counter(emails)
     if counted:
-        connection.execute(
-            statements.REFER_TO_EMAIL,
+        statements.REFER_TO_EMAIL.run_each(
+            connection,
             [{"of_email": email, "change": change * count} for email, count in counted.items()],
         )
 
 
 def find_email(connection: Connection, email: int) -> StoredEmail | None:
-    row = connection.execute(statements.EMAIL_PLACE, {"email": email}).first()
+    row = statements.EMAIL_PLACE.first(connection, {"email": email})
     return StoredEmail(*row) if row else None
 
 
@@ -121,17 +117,18 @@ def thread_of(connection: Connection, mailbox: int, summary: Summary, new_thread
     if not identifiers:
         return new_thread_id
     subject = summary.subject_base[:IDENTIFIER_LENGTH_MAX]
-    values = {"mailbox": mailbox, "subject": subject, "message_ids": identifiers}
-    rows = connection.execute(statements.FIND_THREADS, values).all()
-    thread_id = min((row.thread_id for row in rows), default=new_thread_id)
-    known = {row.message_id for row in rows}
+    known: dict[str, str] = {}
+    for name in identifiers:
+        values = {"mailbox": mailbox, "subject": subject, "message_id": name}
+        for (thread,) in statements.FIND_THREAD.rows(connection, values):
+            known[name] = min(thread, known.get(name, thread))
+    thread_id = min(known.values(), default=new_thread_id)
     links = [
         {"mailbox": mailbox, "message_id": name, "subject": subject, "thread_id": thread_id}
         for name in identifiers
         if name not in known
     ]
-    if links:
-        connection.execute(statements.ADD_THREAD_LINK, links)
+    statements.ADD_THREAD_LINK.run_each(connection, links)
     return thread_id
 
 

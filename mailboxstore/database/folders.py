@@ -214,5 +214,5 @@ def _drop_messages(connection: Connection, change: MailboxChange, row: FolderRow
     for message in rows:
         change.remove(row, message.flags, message.size_bytes)
     window = {"folder": row.folder, "first": EVERYTHING[0][0], "last": EVERYTHING[0][1]}
-    connection.execute(statements.DELETE_MESSAGES, window)
+    statements.DELETE_MESSAGES.run(connection, window)
     connection.execute(statements.DELETE_TOMBSTONES, {"folder": row.folder})

@@ -31,7 +31,7 @@ _decode = msgspec.msgpack.Decoder(tuple[RecipientResult, ...]).decode
 
 def transfer_results(connection: Connection, transfer_key: str) -> tuple[RecipientResult, ...] | None:
     """The results of a transfer that came before; None for a new key."""
-    found = connection.execute(transfer_statements.FIND_TRANSFER, {"transfer_key": transfer_key}).scalar()
+    found = transfer_statements.FIND_TRANSFER.scalar(connection, {"transfer_key": transfer_key})
     return None if found is None else _decode(found)
 
 
@@ -42,8 +42,8 @@ def remember_transfer(
     results: tuple[RecipientResult, ...],
     now_ms: int,
 ) -> None:
-    connection.execute(
-        transfer_statements.ADD_TRANSFER,
+    transfer_statements.ADD_TRANSFER.run(
+        connection,
         {
             "transfer_key": transfer_key,
             "network_message_id": network_message_id,
@@ -62,22 +62,22 @@ def mark_delivered(
         "recipient_id": recipient_id,
         "mailbox_id": mailbox_id,
     }
-    if connection.execute(transfer_statements.FIND_DELIVERED, values).first() is not None:
+    if transfer_statements.FIND_DELIVERED.first(connection, values) is not None:
         return False
-    connection.execute(transfer_statements.ADD_DELIVERED, {**values, "at_ms": now_ms})
+    transfer_statements.ADD_DELIVERED.run(connection, {**values, "at_ms": now_ms})
     return True
 
 
 def was_submitted(connection: Connection, submission_key: str) -> bool:
     values = {"submission_key": submission_key}
-    return connection.execute(transfer_statements.FIND_SUBMISSION, values).first() is not None
+    return transfer_statements.FIND_SUBMISSION.first(connection, values) is not None
 
 
 def remember_submission(
     connection: Connection, submission_key: str, network_message_id: str, mailbox_id: str, now_ms: int
 ) -> None:
-    connection.execute(
-        transfer_statements.ADD_SUBMISSION,
+    transfer_statements.ADD_SUBMISSION.run(
+        connection,
         {
             "submission_key": submission_key,
             "network_message_id": network_message_id,
@@ -90,8 +90,8 @@ def remember_submission(
 def remember_sent_copy(
     connection: Connection, mailbox: int, message_id: str, folder: int, uid: int, now_ms: int
 ) -> None:
-    connection.execute(
-        transfer_statements.ADD_SENT_COPY,
+    transfer_statements.ADD_SENT_COPY.run(
+        connection,
         {"mailbox": mailbox, "message_id": message_id, "folder": folder, "uid": uid, "at_ms": now_ms},
     )
 
@@ -107,7 +107,7 @@ def sent_copies(connection: Connection, mailbox: int, message_id: str, folder: i
 
 def forget_sent_copy(connection: Connection, mailbox: int, message_id: str, folder: int, uid: int) -> None:
     values = {"mailbox": mailbox, "message_id": message_id, "folder": folder, "uid": uid}
-    connection.execute(transfer_statements.DELETE_SENT_COPY, values)
+    transfer_statements.DELETE_SENT_COPY.run(connection, values)
 
 
 def prune(connection: Connection, now_ms: int) -> int:

@@ -25,7 +25,7 @@ def no_mailbox() -> Refusal:
 
 
 def find_mailbox(connection: Connection, mailbox_id: str) -> Mailbox | None:
-    row = connection.execute(statements.FIND_MAILBOX, {"mailbox_id": mailbox_id}).first()
+    row = statements.FIND_MAILBOX.first(connection, {"mailbox_id": mailbox_id})
     return Mailbox(*row) if row else None
 
 
@@ -39,8 +39,8 @@ def open_change(connection: Connection, mailbox_id: str) -> MailboxChange:
 
 def save_change(connection: Connection, change: MailboxChange) -> None:
     mailbox = change.mailbox
-    connection.execute(
-        statements.SAVE_MAILBOX,
+    statements.SAVE_MAILBOX.run(
+        connection,
         {
             "of_mailbox": mailbox.mailbox,
             "last_uid_validity": mailbox.last_uid_validity,
@@ -49,15 +49,12 @@ def save_change(connection: Connection, change: MailboxChange) -> None:
             "size_bytes": mailbox.size_bytes,
         },
     )
-    if change.dirty:
-        connection.execute(statements.SAVE_FOLDER, [_folder_values(row) for row in change.dirty.values()])
+    statements.SAVE_FOLDER.run_each(connection, [_folder_values(row) for row in change.dirty.values()])
 
 
 def is_connected(connection: Connection, mailbox_id: str) -> bool | None:
     """None: there is no such mailbox yet."""
-    connected: bool | None = connection.execute(
-        statements.MAILBOX_CONNECTED, {"mailbox_id": mailbox_id}
-    ).scalar()
+    connected: bool | None = statements.MAILBOX_CONNECTED.scalar(connection, {"mailbox_id": mailbox_id})
     return connected
 
 
@@ -142,7 +139,7 @@ def folder_by_role(
 ) -> FolderRow:
     """The mailbox's folder for this; made again when the user has deleted it."""
     mailbox = change.mailbox.mailbox
-    row = connection.execute(statements.FOLDER_BY_ROLE, {"mailbox": mailbox, "role": role}).first()
+    row = statements.FOLDER_BY_ROLE.first(connection, {"mailbox": mailbox, "role": role})
     if row is not None:
         found = folder_row(row)
         return change.dirty.get(found.folder, found)
@@ -213,7 +210,7 @@ def _purge_folder_step(connection: Connection, folder: int) -> None:
     if rows:
         change_references(connection, [row.email for row in rows], -1)
         window = {"folder": folder, "first": rows[0].uid, "last": rows[-1].uid}
-        connection.execute(statements.DELETE_MESSAGES, window)
+        statements.DELETE_MESSAGES.run(connection, window)
         return
     uids = connection.execute(statements.SOME_TOMBSTONES, values).scalars().all()
     if uids:

@@ -62,8 +62,8 @@ class Placement:
 def place_message(connection: Connection, change: MailboxChange, folder: FolderRow, new: Placement) -> int:
     """Returns the UID. The email's references are counted by the caller."""
     uid = change.place(folder, new.flags, new.size_bytes)
-    connection.execute(
-        statements.ADD_MESSAGE,
+    statements.ADD_MESSAGE.run(
+        connection,
         {
             "folder": folder.folder,
             "uid": uid,
@@ -87,8 +87,8 @@ def messages_in(connection: Connection, folder: int, ranges: Ranges) -> list[Mes
     found: list[MessageRow] = []
     for first, last in windows(ranges):
         values = {"folder": folder, "first": first, "last": last}
-        rows = connection.execute(statements.MESSAGES_IN, values)
-        found.extend(MessageRow(*row) for row in rows if range_of(row.uid) >= 0)
+        rows = (MessageRow(*row) for row in statements.MESSAGES_IN.rows(connection, values))
+        found.extend(row for row in rows if range_of(row.uid) >= 0)
     return found
 
 
@@ -100,8 +100,8 @@ def copy_messages(
         return []
     modseq = change.modseq()
     uids = [change.place(target, row.flags, row.size_bytes) for row in rows]
-    connection.execute(
-        statements.ADD_MESSAGE,
+    statements.ADD_MESSAGE.run_each(
+        connection,
         [
             {
                 "folder": target.folder,
@@ -140,15 +140,15 @@ def remove_messages(
         change.remove(folder, row.flags, row.size_bytes)
     modseq = change.modseq()
     uids = [row.uid for row in rows]
-    connection.execute(
-        statements.DELETE_MESSAGES,
+    statements.DELETE_MESSAGES.run_each(
+        connection,
         [
             {"folder": folder.folder, "first": first, "last": last}
             for first, last in _runs_of(connection, folder.folder, uids)
         ],
     )
-    connection.execute(
-        statements.ADD_TOMBSTONE,
+    statements.ADD_TOMBSTONE.run_each(
+        connection,
         [
             {"folder": folder.folder, "uid": uid, "modseq": modseq, "at_ms": now_ms, "actor": actor}
             for uid in uids

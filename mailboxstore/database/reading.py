@@ -102,7 +102,7 @@ def email_at(connection: Connection, mailbox_id: str, folder_id: str, uid: int) 
     """Refusal EXPUNGED, NONEXISTENT."""
     folder = folder_by_id(connection, mailbox_id, folder_id).folder
     values = {"folder": folder, "uid": uid}
-    email = connection.execute(statements.EMAIL_OF_MESSAGE, values).scalar()
+    email = statements.EMAIL_OF_MESSAGE.scalar(connection, values)
     stored = find_email(connection, email) if email is not None else None
     if stored is None:
         raise Refusal("EXPUNGED", "The message is gone")

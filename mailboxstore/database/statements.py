@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, insert, literal_column, select, update
 
+from foundation.database.prepared import Prepared
 from mailboxstore.database.tables import (
     emails,
     folders,
@@ -33,8 +34,10 @@ _MAILBOX_COLUMNS = (
     _b.size_bytes,
 )
 ADD_MAILBOX = insert(mailboxes)
-FIND_MAILBOX = select(*_MAILBOX_COLUMNS).where(_b.mailbox_id == bindparam("mailbox_id"))
-MAILBOX_CONNECTED = select(_b.disconnected_at_ms.is_(None)).where(_b.mailbox_id == bindparam("mailbox_id"))
+FIND_MAILBOX = Prepared(select(*_MAILBOX_COLUMNS).where(_b.mailbox_id == bindparam("mailbox_id")))
+MAILBOX_CONNECTED = Prepared(
+    select(_b.disconnected_at_ms.is_(None)).where(_b.mailbox_id == bindparam("mailbox_id"))
+)
 CONNECTED_MAILBOXES = (
     select(_b.mailbox_id)
     .where(_b.disconnected_at_ms.is_(None), _b.mailbox_id > bindparam("after"))
@@ -52,7 +55,7 @@ SET_DISCONNECTED = (
     .where(_b.mailbox_id == bindparam("of_mailbox_id"))
     .values(disconnected_at_ms=bindparam("disconnected_at_ms"))
 )
-SAVE_MAILBOX = (
+SAVE_MAILBOX = Prepared(
     update(mailboxes)
     .where(_b.mailbox == bindparam("of_mailbox"))
     .values(
@@ -97,8 +100,10 @@ FOLDER_BY_NAME_IN = (
     .join(mailboxes, _b.mailbox == _f.mailbox)
     .where(_b.mailbox_id == bindparam("mailbox_id"), _f.name == bindparam("name"))
 )
-FOLDER_BY_ROLE = select(*_FOLDER_COLUMNS).where(
-    _f.mailbox == bindparam("mailbox"), _f.role == bindparam("role"), _f.selectable
+FOLDER_BY_ROLE = Prepared(
+    select(*_FOLDER_COLUMNS).where(
+        _f.mailbox == bindparam("mailbox"), _f.role == bindparam("role"), _f.selectable
+    )
 )
 FOLDER_BY_ID = (
     select(*_FOLDER_COLUMNS)
@@ -107,7 +112,7 @@ FOLDER_BY_ID = (
 )
 FOLDER_OF = select(*_FOLDER_COLUMNS).where(_f.folder == bindparam("folder"))
 FOLDERS_IN = select(*_FOLDER_COLUMNS).where(_f.mailbox == bindparam("mailbox")).order_by(_f.name)
-SAVE_FOLDER = (
+SAVE_FOLDER = Prepared(
     update(folders)
     .where(_f.folder == bindparam("of_folder"))
     .values(
@@ -148,11 +153,11 @@ DELETE_SUBSCRIPTIONS = delete(subscriptions).where(subscriptions.c.mailbox == bi
 
 # --- stored emails ---
 
-ADD_EMAIL = insert(emails)
-CONTENT_BY_DIGEST = (
+ADD_EMAIL = Prepared(insert(emails))
+CONTENT_BY_DIGEST = Prepared(
     select(_e.content).where(_e.content_sha256 == bindparam("content_sha256")).order_by(_e.email).limit(1)
 )
-REFER_TO_EMAIL = (
+REFER_TO_EMAIL = Prepared(
     update(emails)
     .where(_e.email == bindparam("of_email"))
     .values(reference_count=_e.reference_count + bindparam("change"))
@@ -164,8 +169,10 @@ UNREFERENCED_EMAILS = (
     .limit(bindparam("limit"))
 )
 DELETE_EMAIL = delete(emails).where(_e.email == bindparam("email"))
-EMAIL_PLACE = select(_e.prefix, _e.content, _e.content_sha256, _e.size_bytes, _e.header_size).where(
-    _e.email == bindparam("email")
+EMAIL_PLACE = Prepared(
+    select(_e.prefix, _e.content, _e.content_sha256, _e.size_bytes, _e.header_size).where(
+        _e.email == bindparam("email")
+    )
 )
 
 # --- messages ---
@@ -173,7 +180,7 @@ EMAIL_PLACE = select(_e.prefix, _e.content, _e.content_sha256, _e.size_bytes, _e
 _in_folder = _m.folder == bindparam("folder")
 _in_window = _m.uid.between(bindparam("first"), bindparam("last"))
 
-ADD_MESSAGE = insert(messages)
+ADD_MESSAGE = Prepared(insert(messages))
 FLAGS_PAGE = (
     select(_m.uid, _m.flags, _m.modseq, _m.keywords)
     .where(_in_folder, _m.uid > bindparam("after"))
@@ -187,7 +194,7 @@ FLAGS_SINCE = (
     .order_by(_m.uid)
 )
 UIDS_IN = select(_m.uid).where(_in_folder, _in_window).order_by(_m.uid)
-MESSAGES_IN = (
+MESSAGES_IN = Prepared(
     select(
         _m.uid,
         _m.email,
@@ -215,8 +222,8 @@ SET_FLAGS = (
     )
     .values(flags=bindparam("flags"), keywords=bindparam("keywords"), modseq=bindparam("modseq"))
 )
-DELETE_MESSAGES = delete(messages).where(_in_folder, _in_window)
-EMAIL_OF_MESSAGE = select(_m.email).where(_in_folder, _m.uid == bindparam("uid"))
+DELETE_MESSAGES = Prepared(delete(messages).where(_in_folder, _in_window))
+EMAIL_OF_MESSAGE = Prepared(select(_m.email).where(_in_folder, _m.uid == bindparam("uid")))
 RECORD_COLUMNS = (
     _m.uid,
     _m.modseq,
@@ -249,7 +256,7 @@ RECORDS_IN: dict[tuple[str, ...], Select[Any]] = {
 
 # --- tombstones ---
 
-ADD_TOMBSTONE = insert(tombstones)
+ADD_TOMBSTONE = Prepared(insert(tombstones))
 EXPUNGED_SINCE = (
     select(tombstones.c.uid)
     .where(tombstones.c.folder == bindparam("folder"), tombstones.c.modseq > bindparam("modseq"))
@@ -268,10 +275,12 @@ DELETE_TOMBSTONES_UP_TO = delete(tombstones).where(
 
 # --- threads ---
 
-FIND_THREADS = select(thread_links.c.thread_id, thread_links.c.message_id).where(
-    thread_links.c.mailbox == bindparam("mailbox"),
-    thread_links.c.subject == bindparam("subject"),
-    thread_links.c.message_id.in_(bindparam("message_ids", expanding=True)),
+FIND_THREAD = Prepared(
+    select(thread_links.c.thread_id).where(
+        thread_links.c.mailbox == bindparam("mailbox"),
+        thread_links.c.subject == bindparam("subject"),
+        thread_links.c.message_id == bindparam("message_id"),
+    )
 )
-ADD_THREAD_LINK = insert(thread_links)
+ADD_THREAD_LINK = Prepared(insert(thread_links))
 DELETE_THREAD_LINKS = delete(thread_links).where(thread_links.c.mailbox == bindparam("mailbox"))

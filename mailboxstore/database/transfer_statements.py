@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
 
+from foundation.database.prepared import Prepared
 from mailboxstore.database.tables import (
     delivered,
     outbox_units,
@@ -14,19 +15,21 @@ from mailboxstore.database.tables import (
 
 # --- guards ---
 
-ADD_DELIVERED = insert(delivered)
-FIND_DELIVERED = select(delivered.c.at_ms).where(
-    delivered.c.network_message_id == bindparam("network_message_id"),
-    delivered.c.recipient_id == bindparam("recipient_id"),
-    delivered.c.mailbox_id == bindparam("mailbox_id"),
+ADD_DELIVERED = Prepared(insert(delivered))
+FIND_DELIVERED = Prepared(
+    select(delivered.c.at_ms).where(
+        delivered.c.network_message_id == bindparam("network_message_id"),
+        delivered.c.recipient_id == bindparam("recipient_id"),
+        delivered.c.mailbox_id == bindparam("mailbox_id"),
+    )
 )
-ADD_TRANSFER = insert(received_transfers)
-FIND_TRANSFER = select(received_transfers.c.results).where(
-    received_transfers.c.transfer_key == bindparam("transfer_key")
+ADD_TRANSFER = Prepared(insert(received_transfers))
+FIND_TRANSFER = Prepared(
+    select(received_transfers.c.results).where(received_transfers.c.transfer_key == bindparam("transfer_key"))
 )
-ADD_SUBMISSION = insert(submissions)
-FIND_SUBMISSION = select(submissions.c.at_ms).where(
-    submissions.c.submission_key == bindparam("submission_key")
+ADD_SUBMISSION = Prepared(insert(submissions))
+FIND_SUBMISSION = Prepared(
+    select(submissions.c.at_ms).where(submissions.c.submission_key == bindparam("submission_key"))
 )
 
 _old_delivered = (
@@ -57,7 +60,7 @@ DELETE_OLD_SUBMISSIONS = delete(submissions).where(
 
 # --- Sent copies that the store made ---
 
-ADD_SENT_COPY = insert(sent_copies)
+ADD_SENT_COPY = Prepared(insert(sent_copies))
 FIND_SENT_COPIES = (
     select(sent_copies.c.folder, sent_copies.c.uid)
     .where(
@@ -67,11 +70,13 @@ FIND_SENT_COPIES = (
     )
     .order_by(sent_copies.c.at_ms, sent_copies.c.uid)
 )
-DELETE_SENT_COPY = delete(sent_copies).where(
-    sent_copies.c.mailbox == bindparam("mailbox"),
-    sent_copies.c.message_id == bindparam("message_id"),
-    sent_copies.c.folder == bindparam("folder"),
-    sent_copies.c.uid == bindparam("uid"),
+DELETE_SENT_COPY = Prepared(
+    delete(sent_copies).where(
+        sent_copies.c.mailbox == bindparam("mailbox"),
+        sent_copies.c.message_id == bindparam("message_id"),
+        sent_copies.c.folder == bindparam("folder"),
+        sent_copies.c.uid == bindparam("uid"),
+    )
 )
 DELETE_OLD_SENT_COPIES = delete(sent_copies).where(sent_copies.c.at_ms < bindparam("before_ms"))
 
@@ -82,7 +87,9 @@ _waits = _u.state.in_(("ready", "retry"))
 _rests = _u.state.in_(("ready", "retry", "unknown"))
 _due = or_(_u.next_attempt_at_ms <= bindparam("now_ms"), _u.next_attempt_at_ms > bindparam("horizon_ms"))
 
-ADD_UNIT = insert(outbox_units)
+UNIT_COLUMNS = tuple(column.name for column in outbox_units.c)
+"""As the statements that select units have them."""
+ADD_UNIT = Prepared(insert(outbox_units))
 UNITS_OF_ENTRIES = (
     select(outbox_units)
     .where(_u.folder == bindparam("folder"), _u.uid.between(bindparam("first"), bindparam("last")))
@@ -94,7 +101,7 @@ UNITS_PAGE = (
     .order_by(_u.transfer_key)
     .limit(bindparam("limit"))
 )
-FIND_UNIT = select(outbox_units).where(_u.transfer_key == bindparam("transfer_key"))
+FIND_UNIT = Prepared(select(outbox_units).where(_u.transfer_key == bindparam("transfer_key")))
 DUE_UNITS = (
     select(outbox_units)
     .where(
@@ -146,7 +153,7 @@ ORPHANED_TARGETS = (
     .where(_rests, _u.target.not_in(bindparam("known", expanding=True)))
     .values(target=bindparam("new_target"), state="retry")
 )
-DELETE_UNIT = delete(outbox_units).where(_u.transfer_key == bindparam("transfer_key"))
+DELETE_UNIT = Prepared(delete(outbox_units).where(_u.transfer_key == bindparam("transfer_key")))
 RETRY_UNITS = (
     update(outbox_units)
     .where(_rests, or_(bindparam("any_hop"), _u.target == bindparam("of_target")))

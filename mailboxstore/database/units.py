@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from foundation.interfaces.mailbox_store import Refusal
 from foundation.mail.envelope import Recipient, Sender
@@ -61,15 +61,15 @@ def add_unit(connection: Connection, unit: Unit) -> None:
     values: dict[str, Any] = {name: getattr(unit, name) for name in Unit.__struct_fields__}
     values["sender"] = _encode(unit.sender)
     values["recipients"] = _encode(unit.recipients)
-    connection.execute(transfer_statements.ADD_UNIT, values)
+    transfer_statements.ADD_UNIT.run(connection, values)
 
 
 def delete_unit(connection: Connection, transfer_key: str) -> None:
-    connection.execute(transfer_statements.DELETE_UNIT, {"transfer_key": transfer_key})
+    transfer_statements.DELETE_UNIT.run(connection, {"transfer_key": transfer_key})
 
 
 def find_unit(connection: Connection, transfer_key: str) -> Unit | None:
-    row = connection.execute(transfer_statements.FIND_UNIT, {"transfer_key": transfer_key}).first()
+    row = transfer_statements.FIND_UNIT.first(connection, {"transfer_key": transfer_key})
     return _unit(row) if row else None
 
 
@@ -188,8 +188,8 @@ def count_units(connection: Connection) -> int:
     return int(connection.execute(transfer_statements.COUNT_UNITS).scalar_one())
 
 
-def _unit(row: Row[Any]) -> Unit:
-    values = dict(row._mapping)
+def _unit(row: Sequence[Any]) -> Unit:
+    values = dict(zip(transfer_statements.UNIT_COLUMNS, row, strict=True))
     values["sender"] = _decode_sender(values["sender"])
     values["recipients"] = _decode_recipients(values["recipients"])
     return Unit(**values)

@@ -1,0 +1,148 @@
+"""Statements of the hot paths: SQLAlchemy compiles them once, then SQLite's driver runs them directly.
+
+SQLAlchemy's own execution costs several times what SQLite needs for a row found by its key, and a message's way
+is made of such statements. On other databases SQLAlchemy runs them, with the same results. Rows are tuples, and
+errors are SQLAlchemy's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Boolean, Connection, Dialect, Insert, Select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import UpdateBase
+
+Values = Mapping[str, Any]
+Row = tuple[Any, ...]
+
+
+class Prepared:
+    """A statement whose parameters are named by `bindparam`, or an insert: its first values name its columns.
+
+    It is run with the same names each time. A list for IN can't be bound.
+    """
+
+    def __init__(self, statement: Select[Any] | UpdateBase) -> None:
+        self.statement = statement
+        self._text = ""
+        self._names: tuple[str, ...] = ()
+        self._constants: dict[str, Any] = {}
+        self._given = 0
+        self._truths: tuple[int, ...] = ()
+        if isinstance(statement, Select):
+            columns = enumerate(statement.selected_columns)
+            self._truths = tuple(place for place, column in columns if isinstance(column.type, Boolean))
+
+    def first(self, connection: Connection, values: Values) -> Row | None:
+        """The first row; None without one."""
+        driver = _driver(connection)
+        if driver is None:
+            row = connection.execute(self.statement, values).first()
+            return None if row is None else tuple(row)
+        found: Row | None = self._run(connection, driver, values).fetchone()
+        return found if found is None or not self._truths else self._truthful(found)
+
+    def scalar(self, connection: Connection, values: Values) -> Any:
+        """The first column of the first row; None without one."""
+        row = self.first(connection, values)
+        return None if row is None else row[0]
+
+    def rows(self, connection: Connection, values: Values) -> list[Row]:
+        driver = _driver(connection)
+        if driver is None:
+            return [tuple(row) for row in connection.execute(self.statement, values)]
+        found = self._run(connection, driver, values).fetchall()
+        return [self._truthful(row) for row in found] if self._truths else found
+
+    def run(self, connection: Connection, values: Values) -> int:
+        """How many rows it changed."""
+        driver = _driver(connection)
+        if driver is None:
+            return int(connection.execute(self.statement, values).rowcount)
+        return self._run(connection, driver, values).rowcount
+
+    def run_each(self, connection: Connection, all_values: Sequence[Values]) -> None:
+        """Once for each; nothing for none."""
+        if not all_values:
+            return
+        driver = _driver(connection)
+        if driver is None:
+            connection.execute(self.statement, all_values)
+            return
+        parameters = [self._parameters(connection.dialect, values) for values in all_values]
+        try:
+            driver.executemany(self._text, parameters)
+        except sqlite3.Error as error:
+            raise self._wrapped(connection, error) from error
+
+    def add(self, connection: Connection, values: Values) -> int:
+        """Inserts a row and returns the number that the database gave it."""
+        driver = _driver(connection)
+        if driver is None:
+            key = connection.execute(self.statement, values).inserted_primary_key
+            number = key[0] if key else None
+        else:
+            number = self._run(connection, driver, values).lastrowid
+        if number is None:
+            raise RuntimeError("the database gave no number for a new row")
+        return int(number)
+
+    # --- SQLite ---
+
+    def _run(self, connection: Connection, driver: sqlite3.Connection, values: Values) -> sqlite3.Cursor:
+        parameters = self._parameters(connection.dialect, values)
+        try:
+            return driver.execute(self._text, parameters)
+        except sqlite3.Error as error:
+            raise self._wrapped(connection, error) from error
+
+    def _parameters(self, dialect: Dialect, values: Values) -> list[Any]:
+        if not self._text:
+            self._compile(dialect, values)
+        if len(values) != self._given:
+            raise ValueError(f"prepared for {self._given} values, got {sorted(values)}")
+        if self._constants:
+            values = {**self._constants, **values}
+        return [values[name] for name in self._names]
+
+    def _compile(self, dialect: Dialect, values: Values) -> None:
+        keys = list(values) if isinstance(self.statement, Insert) else None
+        compiled = self.statement.compile(dialect=dialect, column_keys=keys)
+        assert isinstance(compiled, SQLCompiler)
+        if compiled.post_compile_params:
+            raise ValueError(f"a list can't be bound in a prepared statement: {compiled}")
+        self._names = tuple(compiled.positiontup or ())
+        self._constants = {
+            name: bind.value
+            for name, bind in compiled.binds.items()
+            if not bind.required and name not in values
+        }
+        self._given = len(values)
+        self._text = compiled.string
+
+    def _truthful(self, row: Row) -> Row:
+        """SQLite keeps truth values as numbers."""
+        values = list(row)
+        for place in self._truths:
+            if values[place] is not None:
+                values[place] = bool(values[place])
+        return tuple(values)
+
+    def _wrapped(self, connection: Connection, error: sqlite3.Error) -> BaseException:
+        return DBAPIError.instance(
+            self._text, None, error, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
+        )
+
+
+def _driver(connection: Connection) -> sqlite3.Connection | None:
+    """SQLite's connection, inside SQLAlchemy's transaction; None on another database."""
+    if connection.dialect.name != "sqlite":
+        return None
+    if not connection.in_transaction():
+        connection.begin()
+    driver: sqlite3.Connection | None = connection.connection.dbapi_connection  # type: ignore[assignment]
+    return driver
