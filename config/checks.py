@@ -9,6 +9,7 @@ from config.model import (
     AccessServer,
     HubServer,
     Limits,
+    Pressure,
     Retry,
     SendConnector,
     Settings,
@@ -151,6 +152,7 @@ def _servers(topology: Topology) -> Iterator[Problem]:
         if isinstance(server, AccessServer):
             yield from _access(place, server)
             continue
+        yield from _pressure(f"{place}.pressure", server.pressure)
         yield from _database(f"{place}.database", server.database_url, server.database_password_file)
         if server.database_url and server.database_url in urls:
             yield Problem(
@@ -209,6 +211,20 @@ def _retry(place: str, retry: Retry) -> Iterator[Problem]:
             f"is not below expiry_seconds ({retry.expiry_seconds:g})",
             "a message must be late before it is given up",
         )
+
+
+def _pressure(place: str, pressure: Pressure) -> Iterator[Problem]:
+    if pressure.disk_enough_bytes < 0:
+        yield Problem(f"{place}.disk_enough_bytes", "is negative", "take 0 to go by the percentage alone")
+    for key, value in pressure:
+        if isinstance(value, tuple):
+            medium, high, back_to_medium, back_to_normal = value
+            if not 0 < back_to_normal < medium < high or not back_to_normal < back_to_medium < high:
+                yield Problem(
+                    f"{place}.{key}",
+                    "does not rise and fall in order",
+                    "give four values: above it medium, above it high, back to medium, back to normal",
+                )
 
 
 def _positive(place: str, settings: Settings) -> Iterator[Problem]:

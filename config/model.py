@@ -136,6 +136,30 @@ class Retry(Settings):
     """Age at which a message is given up and returned. Exchange: MessageExpirationTimeout."""
 
 
+Levels = tuple[float, float, float, float]
+"""Above the first it is medium, above the second high; at the third medium again, at the fourth normal."""
+
+
+class Pressure(Settings):
+    """When a server takes less because something runs short. At medium mail from outside is refused for now,
+    at high all; what is under way is finished. Of four values the level is medium above the first, high above
+    the second, medium again at the third, normal again at the fourth. Exchange: back pressure."""
+
+    database_disk_percent: Levels = (96, 99, 97, 94)
+    """Used part of the disk that holds the database; free space inside the database is not used.
+    Exchange: DatabaseUsedSpace."""
+    disk_enough_bytes: int = 1024 * 1024 * 1024
+    """While so much is free, the disk is not short, whatever the percentage is."""
+    process_memory_percent: Levels = (72, 75, 73, 71)
+    """Memory of the server's process, of what the machine or its container has; over it for a minute.
+    Exchange: PrivateBytes."""
+    submission_queue: Levels = (9_999, 15_000, 10_000, 2_000)
+    """Messages that wait for the categorizer, hubs alone; over it for ten minutes.
+    Exchange: QueueLength[SubmissionQueue]."""
+    commits_waiting: Levels = (999, 1_500, 1_000, 800)
+    """Changes that wait for a commit; over it for 20 seconds. Exchange: UsedVersionBuckets."""
+
+
 class SendConnector(Settings):
     """Where mail for address spaces outside the organisation goes. The most specific address space wins, then
     the lowest cost, then the first name."""
@@ -185,6 +209,7 @@ class HubServer(Settings):
     """File with the password for it, read at each connection."""
     limits: Limits = Limits()
     retry: Retry = Retry()
+    pressure: Pressure = Pressure()
 
     @property
     def connection_url(self) -> str:
@@ -209,6 +234,7 @@ class StoreServer(Settings):
     database_password_file: AtRestart[str] = ""
     """File with the password for it, read at each connection."""
     limits: Limits = Limits()
+    pressure: Pressure = Pressure()
     mailbox_quota_bytes: int = 0
     """Size at which a mailbox takes no more; 0: none. Exchange: ProhibitSendReceiveQuota."""
     disconnected_keep_days: int = 30

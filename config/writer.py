@@ -10,7 +10,7 @@ from typing import Any
 from config.layout import keys_of, role_of
 from config.model import Endpoint, Settings, Topology
 
-_SUB_TABLES = ("limits", "retry")
+_SUB_TABLES = ("limits", "retry", "pressure")
 
 
 def write_topology(topology: Topology) -> str:

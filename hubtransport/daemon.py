@@ -41,6 +41,7 @@ from hubtransport.delivery.to_internet import InternetCourier
 from hubtransport.delivery.to_store import StoreCourier
 from hubtransport.dsn import Reporter
 from hubtransport.explain import HubExplainer
+from hubtransport.pressure import HubPressure
 from hubtransport.queues.delivery import recover
 from hubtransport.queues.records import QueuedMessage
 from hubtransport.queues.store import QueueStore
@@ -114,6 +115,8 @@ class HubTransport:
         await self._directory.start()
         self._build()
         await self._recover()
+        await self._pressure.start()
+        self._closing.append(self._pressure.stop)
         await self._listen()
         self._state = "ready"
         log.info("hub is ready", extra={"server": self.name})
@@ -145,6 +148,8 @@ class HubTransport:
                 "possible_doubles": self._concluder.possible_doubles,
                 "commits_waiting": self._writer.waiting,
             },
+            pressure=self._pressure.level,
+            pressure_reasons=self._pressure.reasons,
         )
 
     async def reload(self) -> ReloadOutcome:
@@ -198,6 +203,9 @@ class HubTransport:
             ),
             self._reporter,
             world,
+        )
+        self._pressure = HubPressure(
+            store, self._categorizer, self._settings.pressure, world, folder=self._folder, server=self.name
         )
         self._control = HubControl(
             store,
@@ -292,6 +300,7 @@ class HubTransport:
             submitted=self._submitted,
             expires_at_ms=self._retry.expires_at_ms,
             delay_at_ms=self._retry.delay_at_ms,
+            pressure=lambda: self._pressure.level,
         )
 
         def session(peer: Peer) -> HubSession:
@@ -336,6 +345,7 @@ class HubTransport:
         self._topology, self._settings = topology, settings
         self._table = RoutingTable(topology, self.name)
         self._retry.settings = settings.retry
+        self._pressure.take(settings.pressure)
         self._reporter.expiry_ms = round(settings.retry.expiry_seconds * 1000)
         self._store.header_bytes_max = settings.limits.header_size_bytes * 2
         self._internet.reload(hub_host_names(topology))

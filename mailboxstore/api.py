@@ -35,6 +35,7 @@ from foundation.interfaces.mailbox_store import (
 )
 from foundation.mail.errors import Unavailable
 from foundation.mail.rendering import summarise
+from foundation.pressure.levels import Level, refuse_all
 from mailboxstore.database import folders, guards, messages, reading
 from mailboxstore.database.access import MailboxDatabase
 from mailboxstore.database.changes import FolderRow, MailboxChange, refuse_over_quota
@@ -75,6 +76,7 @@ class Store:
         *,
         message_size_bytes: int,
         spool_folder: Path | None = None,
+        pressure: Callable[[], Level] = lambda: "normal",
     ) -> None:
         self._database = database
         self._directory = directory
@@ -82,6 +84,7 @@ class Store:
         self._submission = submission
         self.message_size_bytes = message_size_bytes
         self._spool_folder = spool_folder
+        self._pressure = pressure
         self._verified: dict[str, int] = {}
         """Mailboxes that live here and are made, by the directory's revision that said so."""
 
@@ -89,11 +92,16 @@ class Store:
 
     async def submit(self, submission: Submission, content: AsyncIterator[bytes]) -> None:
         await self._mailbox(submission.mailbox_id)
+        if self._pressure() == "high" and not await self._submitted_before(submission.key):
+            refuse_all(self._pressure())
         await _to_its_end(self._submit(submission, await self._spool(content)))
 
     async def _submit(self, submission: Submission, content: Spool) -> None:
         with content:
             await self._submission.submit(submission, content)
+
+    async def _submitted_before(self, key: str) -> bool:
+        return await self._database.readers.run(lambda c: guards.was_submitted(c, key))
 
     # --- folders ---
 
@@ -232,6 +240,7 @@ class Store:
         content: AsyncIterator[bytes],
     ) -> Appended:
         messages.check_keywords(keywords)
+        refuse_all(self._pressure())
         await self._mailbox(mailbox_id)
         # Before the content is read: a client learns at once that the folder is not there.
         await self._database.readers.run(lambda c: folders.target_folder(c, open_change(c, mailbox_id), name))

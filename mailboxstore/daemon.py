@@ -26,6 +26,7 @@ from foundation.interfaces.explanation import Explains, Wait
 from foundation.interfaces.holdings import Holdings
 from foundation.interfaces.mailbox_store import MailboxStore
 from foundation.interfaces.world import Executor, World
+from foundation.pressure.levels import Level
 from foundation.rpc.server import RpcServer
 from foundation.smtp.client import ConnectionFailed, SmtpConnection, Timeouts
 from foundation.smtp.server import SmtpServer
@@ -49,6 +50,7 @@ from mailboxstore.outbox.hubs import Hub, HubConnection
 from mailboxstore.outbox.reports import Reports
 from mailboxstore.outbox.retry import Backoff
 from mailboxstore.outbox.submission import OutboxSubmission
+from mailboxstore.pressure import StorePressure
 
 READER_THREADS = 4
 STOP_SECONDS = 10.0
@@ -90,6 +92,7 @@ class MailboxStoreDaemon:
         self._explainer: StoreExplainer | None = None
         self._agent: OutboxAgent | None = None
         self._maintenance: Maintenance | None = None
+        self._pressure: StorePressure | None = None
         self._lmtp: SmtpServer | None = None
         self._rpc: RpcServer | None = None
         self._notifications = Notifications()
@@ -126,8 +129,11 @@ class MailboxStoreDaemon:
             self._notifications,
             submission,
             message_size_bytes=self._settings.limits.message_size_bytes,
+            pressure=self._level,
         )
         self._store = store
+        self._pressure = StorePressure(database, self._settings.pressure, self._world, folder)
+        await self._pressure.start()
         await agent.start()
         await self._listen(database, directory, store, agent)
         self._maintenance.start()
@@ -140,6 +146,8 @@ class MailboxStoreDaemon:
         for server in (self._lmtp, self._rpc):
             if server is not None:
                 await server.stop(STOP_SECONDS)
+        if self._pressure is not None:
+            await self._pressure.stop()
         if self._maintenance is not None:
             await self._maintenance.stop()
         if self._agent is not None:
@@ -172,6 +180,8 @@ class MailboxStoreDaemon:
             started_at_ms=self._started_at_ms,
             version=_version(),
             details=details,
+            pressure=self._level(),
+            pressure_reasons=self._pressure.reasons if self._pressure is not None else (),
         )
 
     async def reload(self) -> ReloadOutcome:
@@ -190,6 +200,8 @@ class MailboxStoreDaemon:
             self._database.quota_bytes = settings.mailbox_quota_bytes
         if self._store is not None:
             self._store.message_size_bytes = settings.limits.message_size_bytes
+        if self._pressure is not None:
+            self._pressure.take(settings.pressure)
         if self._maintenance is not None:
             self._maintenance.keep_disconnected(settings.disconnected_keep_days)
         if self._lmtp is not None:
@@ -232,6 +244,9 @@ class MailboxStoreDaemon:
     def _disk_failed(self, error: BaseException) -> None:
         log.critical("the disk failed under a commit; the store must be started again", exc_info=error)
         self.failed.set()
+
+    def _level(self) -> Level:
+        return self._pressure.level if self._pressure is not None else "normal"
 
     def _make_agent(self, database: MailboxDatabase) -> OutboxAgent:
         retry = self._retry
@@ -282,6 +297,7 @@ class MailboxStoreDaemon:
                 self._notifications.publish,
                 hubs,
                 hostname=self._topology.host_name(self.name),
+                pressure=self._level,
             )
 
         self._lmtp = SmtpServer(self._options(), session, self._world.entropy)

@@ -9,6 +9,7 @@ from foundation.world.disk import SystemDisk
 from foundation.world.dns import DnsResolver
 from foundation.world.entropy import SystemEntropy
 from foundation.world.executor import ThreadExecutor
+from foundation.world.resources import SystemResources
 
 
 def real_world() -> World:
@@ -18,4 +19,5 @@ def real_world() -> World:
         disk=SystemDisk(),
         resolver=DnsResolver(),
         executor=ThreadExecutor,
+        resources=SystemResources(),
     )

@@ -30,6 +30,9 @@ class ServerStatus(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     details: dict[str, int] = {}
     """Figures by name: queued, connections, …"""
+    pressure: Literal["normal", "medium", "high"] = "normal"
+    """medium: mail from outside is refused for now. high: all that is new."""
+    pressure_reasons: tuple[str, ...] = ()
 
 
 class ReloadOutcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ simulator hand in theirs. Protocol logic (p and s modules) knows the world only 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -77,6 +77,26 @@ class Executor(Protocol):
         """Waits for what runs; refuses what comes after."""
 
 
+class Resources(Protocol):
+    """What a machine has and uses, in bytes; (0, 0) where nobody knows: it is not watched then."""
+
+    def disk(self, folder: Path) -> tuple[int, int]:
+        """Size of the file system, and what is free. Raises OSError."""
+
+    def memory(self) -> tuple[int, int]:
+        """What this process has, and what it could have."""
+
+
+class Unwatched:
+    """Resources that nobody measures."""
+
+    def disk(self, folder: Path) -> tuple[int, int]:
+        return 0, 0
+
+    def memory(self) -> tuple[int, int]:
+        return 0, 0
+
+
 @dataclass(frozen=True)
 class World:
     clock: Clock
@@ -85,3 +105,4 @@ class World:
     resolver: Resolver
     executor: Callable[[str, int], Executor]
     """executor(name, threads) makes one: `writer` with 1, `readers` and `passwords` with a few."""
+    resources: Resources = field(default_factory=Unwatched)

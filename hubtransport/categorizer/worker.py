@@ -92,6 +92,11 @@ class CategorizerWorker:
     def in_memory(self) -> int:
         return len(self._known)
 
+    @property
+    def more_stored(self) -> bool:
+        """There may be messages that are in the database alone."""
+        return self._stored
+
     def start(self, stored: bool) -> None:
         self._stored = stored
         self._look()

@@ -21,6 +21,7 @@ from foundation.interfaces.world import World
 from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.mail.errors import MailError
 from foundation.mail.headers import message_id, protocol_keyword, received_line, remove_private
+from foundation.pressure.levels import Level, refuse_all, refuse_outsiders
 from foundation.smtp.command import MailCommand
 from foundation.smtp.reply import Reply, from_error
 from foundation.smtp.session import Peer, SessionFacts
@@ -50,6 +51,7 @@ class Reception(msgspec.Struct, frozen=True, kw_only=True):
     """Gets messages after their commit."""
     expires_at_ms: Callable[[int], int]
     delay_at_ms: Callable[[int], int]
+    pressure: Callable[[], Level] = lambda: "normal"
 
 
 class HubSession:
@@ -74,12 +76,16 @@ class HubSession:
 
     async def mail(self, command: MailCommand) -> Reply | None:
         hub = self._hub
-        check_space(hub.world.disk.free_bytes(hub.folder))
         self._sender = command.sender
         self._transfer = command.transfer if self._connector.trusted else None
         if self._transfer is not None and self._transfer.transfer_key:
             key = self._transfer.transfer_key
             self._known = await hub.store.readers.run(lambda connection: find_key(connection, key))
+        if self._known is None:  # what was taken before is under way: its sender may learn that
+            check_space(hub.world.disk.free_bytes(hub.folder))
+            refuse_all(hub.pressure())
+            if not self._connector.trusted:
+                refuse_outsiders(hub.pressure())
         return None
 
     async def recipient(self, recipient: Recipient) -> Reply | None:

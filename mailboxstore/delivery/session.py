@@ -19,6 +19,7 @@ from foundation.mail.envelope import Recipient, Transfer
 from foundation.mail.errors import MailError
 from foundation.mail.headers import protocol_keyword, received_line, return_path_line
 from foundation.mail.rendering import summarise
+from foundation.pressure.levels import Level, refuse_all
 from foundation.smtp.command import MailCommand
 from foundation.smtp.reply import Reply
 from foundation.smtp.session import Peer, SessionFacts
@@ -55,6 +56,7 @@ class DeliverySession:
         hubs: frozenset[str],
         *,
         hostname: str,
+        pressure: Callable[[], Level] = lambda: "normal",
     ) -> None:
         self.facts = SessionFacts()
         self._peer = peer
@@ -63,6 +65,7 @@ class DeliverySession:
         self._publish = publish
         self._hubs = hubs
         self._hostname = hostname
+        self._pressure = pressure
         self._command: MailCommand | None = None
         self._transfer = Transfer(network_message_id="")
         self._known: tuple[RecipientResult, ...] | None = None
@@ -82,6 +85,8 @@ class DeliverySession:
         if transfer.transfer_key:
             key = transfer.transfer_key
             self._known = await self._database.readers.run(lambda c: transfer_results(c, key))
+        if self._known is None:  # what was taken before is under way: its hub may learn that
+            refuse_all(self._pressure())
         self._transfer = transfer
         self._command = command
         return None

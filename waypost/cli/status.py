@@ -68,4 +68,5 @@ def _row(answer: Answer[ServerStatus]) -> tuple[str, ...]:
         for each in status.listeners
         if each.protocol in MAIL_PROTOCOLS
     )
-    return server.name, server.role, server.site, str(status.pid), status.state, listeners
+    state = "; ".join((status.state, *status.pressure_reasons))
+    return server.name, server.role, server.site, str(status.pid), state, listeners
