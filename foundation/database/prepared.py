@@ -1,8 +1,8 @@
 """Statements of the hot paths: SQLAlchemy compiles them once, then SQLite's driver runs them directly.
 
-SQLAlchemy's own execution costs several times what SQLite needs for a row found by its key, and a message's way
-is made of such statements. On other databases SQLAlchemy runs them, with the same results. Rows are tuples, and
-errors are SQLAlchemy's.
+SQLAlchemy's own execution costs several times what SQLite needs for a row found by its key, and the way of a
+message is made of such statements. On other databases SQLAlchemy runs them, with the same results. Rows are
+tuples, and errors are SQLAlchemy's.
 """
 
 from __future__ import annotations
