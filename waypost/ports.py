@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -28,8 +29,9 @@ class PortBusy(Exception):
         self.place = f"{server}.{protocol}"
 
 
-def resolve_ports(topology: Topology) -> tuple[Topology, tuple[Moved, ...]]:
+def resolve_ports(topology: Topology, without: Collection[str] = ()) -> tuple[Topology, tuple[Moved, ...]]:
     """The topology with a port for every listener that is free now, and what had to move. Raises PortBusy.
+    The servers in `without` keep the ports they have.
 
     All are held until the last is found, so no two get the same. They are free again on return: whoever
     takes one before its server does makes that server fail with a clear message.
@@ -39,6 +41,7 @@ def resolve_ports(topology: Topology) -> tuple[Topology, tuple[Moved, ...]]:
     wanted = [
         (server.name, field, endpoint)
         for server in servers_of(topology)
+        if server.name not in without
         for field, endpoint in server.endpoints().items()
     ]
     fixed = {endpoint.port for _, _, endpoint in wanted if endpoint.port}

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,19 @@ class Supervisor:
         *,
         on_log: Callable[[dict[str, Any]], None],
         renew: Callable[[], tuple[str, ...]],
+        without: Collection[str] = (),
     ) -> None:
-        """`config`: the file the servers read. `renew`: issues certificates that are due, returns whose."""
+        """`config`: the file the servers read. `renew`: issues certificates that are due, returns whose.
+        `without`: servers that somebody else starts.
+        """
         self._topology = topology
         self._renew = renew
         # The file has what variables said, and the ports that were really taken: it alone counts.
         environment = without_settings(os.environ)
         self._processes = {
-            server.name: ServerProcess(server, config, on_log, environment) for server in servers_of(topology)
+            server.name: ServerProcess(server, config, on_log, environment)
+            for server in servers_of(topology)
+            if server.name not in without
         }
         self._keeping: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()

@@ -28,13 +28,17 @@ WAYPOST = (sys.executable, "-m", "waypost")
 class Up:
     """`waypost up` in a folder of its own, with what it printed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.output = ""
         self._errors = (folder / "stderr.log").open("wb")
         environment = {key: value for key, value in os.environ.items() if key != "WAYPOST_CONFIG"}
         self.process = subprocess.Popen(
-            [*WAYPOST, "up"], cwd=folder, stdout=subprocess.PIPE, stderr=self._errors, env=environment
+            [*WAYPOST, "up", *options],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
         )
 
     def wait_until_printed(self, text: str, seconds: float = 15) -> str:
@@ -62,11 +66,11 @@ class Up:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[], Up]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     running: list[Up] = []
 
-    def up() -> Up:
-        running.append(Up(tmp_path))
+    def up(*options: str) -> Up:
+        running.append(Up(tmp_path, *options))
         return running[-1]
 
     yield up
@@ -86,7 +90,7 @@ def statuses(folder: Path) -> dict[str, dict[str, Any]]:
     return {each["name"]: each for each in document["items"]}
 
 
-def test_from_nothing_to_a_message_sent_read_and_traced(start: Callable[[], Up], tmp_path: Path) -> None:
+def test_from_nothing_to_a_message_sent_read_and_traced(start: Callable[..., Up], tmp_path: Path) -> None:
     began = time.monotonic()
     up = start()
     output = up.wait_until_printed("Ctrl-C stops")
@@ -115,7 +119,7 @@ def test_from_nothing_to_a_message_sent_read_and_traced(start: Callable[[], Up],
     until(lambda: "DELIVER" in run(step("Show its way")), "the line that traces shows the delivery")
 
 
-def test_status_tells_ready_and_not(start: Callable[[], Up], tmp_path: Path) -> None:
+def test_status_tells_ready_and_not(start: Callable[..., Up], tmp_path: Path) -> None:
     up = start()
     up.wait_until_printed("Ctrl-C stops")
     assert waypost(tmp_path, "status").returncode == 0
@@ -133,7 +137,9 @@ def test_status_tells_ready_and_not(start: Callable[[], Up], tmp_path: Path) -> 
     assert "unreachable" in down.stdout
 
 
-def test_the_second_start_keeps_users_and_prints_no_password(start: Callable[[], Up], tmp_path: Path) -> None:
+def test_the_second_start_keeps_users_and_prints_no_password(
+    start: Callable[..., Up], tmp_path: Path
+) -> None:
     first = start()
     first.wait_until_printed("Ctrl-C stops")
     kept = (tmp_path / "data/demo-users.json").read_bytes()
@@ -145,7 +151,7 @@ def test_the_second_start_keeps_users_and_prints_no_password(start: Callable[[],
     assert second.end() == 0
 
 
-def test_a_second_up_is_told_who_holds_the_folder(start: Callable[[], Up], tmp_path: Path) -> None:
+def test_a_second_up_is_told_who_holds_the_folder(start: Callable[..., Up], tmp_path: Path) -> None:
     up = start()
     up.wait_until_printed("Ctrl-C stops")
     second = waypost(tmp_path, "up")
@@ -153,7 +159,7 @@ def test_a_second_up_is_told_who_holds_the_folder(start: Callable[[], Up], tmp_p
     assert f"process {up.process.pid} (waypost up)" in second.stderr
 
 
-def test_a_crashed_server_is_started_again(start: Callable[[], Up], tmp_path: Path) -> None:
+def test_a_crashed_server_is_started_again(start: Callable[..., Up], tmp_path: Path) -> None:
     start().wait_until_printed("Ctrl-C stops")
     before = statuses(tmp_path)["hub"]["pid"]
     os.kill(before, signal.SIGKILL)
@@ -164,7 +170,27 @@ def test_a_crashed_server_is_started_again(start: Callable[[], Up], tmp_path: Pa
     )
 
 
-def test_servers_die_with_their_supervisor(start: Callable[[], Up], tmp_path: Path) -> None:
+def test_a_server_may_be_run_apart(start: Callable[..., Up], tmp_path: Path) -> None:
+    up = start("--without", "hub")
+    up.wait_until_printed("2 servers")
+    assert statuses(tmp_path)["hub"]["state"] == "unreachable"
+    command = [*WAYPOST, "run", "hub", "--name", "hub"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as hub:
+        until(lambda: statuses(tmp_path)["hub"]["state"] == "ready", "the hub is there", seconds=15)
+        assert waypost(tmp_path, "status").returncode == 0
+        hub.terminate()
+        assert hub.wait(patient(15)) == 0
+    assert up.end() == 0
+
+
+def test_a_server_that_is_not_there_can_not_be_left_out(tmp_path: Path) -> None:
+    refused = waypost(tmp_path, "up", "--without", "hub-c")
+    assert refused.returncode == 2
+    assert "known servers are hub, store, access" in refused.stderr
+    assert not (tmp_path / "data/waypost.toml").exists()
+
+
+def test_servers_die_with_their_supervisor(start: Callable[..., Up], tmp_path: Path) -> None:
     up = start()
     up.wait_until_printed("Ctrl-C stops")
     pids = [each["pid"] for each in statuses(tmp_path).values()]
@@ -173,7 +199,7 @@ def test_servers_die_with_their_supervisor(start: Callable[[], Up], tmp_path: Pa
     until(lambda: not any(alive(pid) for pid in pids), "all servers are gone")
 
 
-def test_the_directory_is_changed_by_commands(start: Callable[[], Up], tmp_path: Path) -> None:
+def test_the_directory_is_changed_by_commands(start: Callable[..., Up], tmp_path: Path) -> None:
     start().wait_until_printed("Ctrl-C stops")
     added = waypost(
         tmp_path, "user", "add", "dora@example.test", "--password-stdin", "--json", stdin="pass word\n"

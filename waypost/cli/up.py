@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -27,9 +27,16 @@ if TYPE_CHECKING:
 
 application = typer.Typer(add_completion=False)
 
+WithoutOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without", help="A server that is not started here but by `waypost run`; may be repeated."
+    ),
+]
+
 
 @application.command(epilog="Example: waypost up --config config/two-sites.toml")
-def up(config: ConfigOption = None) -> int:
+def up(config: ConfigOption = None, without: WithoutOption = None) -> int:
     """Start all servers of a configuration on this machine; without one, an organisation of its own in
     ./data.
 
@@ -42,16 +49,30 @@ def up(config: ConfigOption = None) -> int:
     lock = _hold(topology)
     try:
         try:
+            apart = _known(topology, without or [])
             users = make_ready(topology)
         except CommandFailed:
             if found is None:  # later commands would take it for the configuration of what is there
                 file.unlink()
             raise
-        resolved = _resolve(topology)
+        resolved = _resolve(topology, apart)
         print_users(topology.data, users)
-        return asyncio.run(_supervise(resolved, began, lambda: _read_again(file, topology, resolved)))
+        return asyncio.run(_supervise(resolved, apart, began, lambda: _read_again(file, topology, resolved)))
     finally:
         lock.release()
+
+
+def _known(topology: Topology, names: list[str]) -> frozenset[str]:
+    from waypost.servers import servers_of
+
+    servers = [server.name for server in servers_of(topology)]
+    for name in names:
+        if name not in servers:
+            mend = f"known servers are {', '.join(servers)}"
+            raise CommandFailed("usage", f'there is no server "{name}"', place="--without", mend=mend)
+    if len(set(names)) == len(servers):
+        raise CommandFailed("usage", "no server is left to start", place="--without", mend="name fewer")
+    return frozenset(names)
 
 
 def _read_again(file: Path, topology: Topology, resolved: Topology) -> bool:
@@ -113,12 +134,12 @@ def _hold(topology: Topology) -> FolderLock:
         ) from error
 
 
-def _resolve(topology: Topology) -> Topology:
+def _resolve(topology: Topology, without: frozenset[str]) -> Topology:
     """Takes free ports, and writes the topology that the servers read."""
     from waypost.ports import PortBusy, resolve_ports
 
     try:
-        resolved, moved = resolve_ports(topology)
+        resolved, moved = resolve_ports(topology, without)
     except PortBusy as error:
         raise CommandFailed(
             "port", str(error), place=error.place, mend="stop what listens there, or set another port"
@@ -129,7 +150,9 @@ def _resolve(topology: Topology) -> Topology:
     return resolved
 
 
-async def _supervise(topology: Topology, began: float, read_again: Callable[[], bool]) -> int:
+async def _supervise(
+    topology: Topology, without: frozenset[str], began: float, read_again: Callable[[], bool]
+) -> int:
     from waypost.bootstrap import prepare_certificates
     from waypost.logs import use_handler
     from waypost.logsink import LogSink, SinkHandler
@@ -146,6 +169,7 @@ async def _supervise(topology: Topology, began: float, read_again: Callable[[], 
         resolved_file(topology),
         on_log=sink.write,
         renew=lambda: prepare_certificates(topology, world),
+        without=without,
     )
     loop = asyncio.get_running_loop()
     told_to_stop = asyncio.Event()
