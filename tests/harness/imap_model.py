@@ -71,6 +71,14 @@ class Belief:
             if message.uid is None or message.flags is None
         ]
 
+    def modseqs(self) -> dict[int, int]:
+        """By UID, as far as they are known."""
+        return {each.uid: each.modseq for each in self.messages if each.uid is not None and each.modseq}
+
+    def flags(self) -> dict[int, frozenset[str] | None]:
+        """By UID, as far as that is known."""
+        return {each.uid: each.flags for each in self.messages if each.uid is not None}
+
     def differs_from(self, truth: list[tuple[int, frozenset[str], int]]) -> str:
         """The first difference from a fresh FETCH of (UID, flags, modseq); empty: none."""
         if len(truth) != len(self.messages):

@@ -55,6 +55,7 @@ class Worker:
             *((self._store, 6), (self._append, 5), (self._fetch, 5), (self._copy, 3), (self._move, 3)),
             *((self._expunge, 3), (self._search, 2), (self._noop, 2), (self._idle, 1), (self._several, 2)),
             *((self._select, 1), (self._leave, 0.4), (self._folders, 1), (self._log_on_again, 0.15)),
+            *((self._store_unless_changed, 2), (self._fetch_changes, 1)),
         )
 
     async def start(self) -> None:
@@ -155,6 +156,35 @@ class Worker:
             self._may_fail(answer, "EXPUNGEISSUED")
             for message in held:
                 message.flags = None
+
+    async def _store_unless_changed(self) -> None:
+        """RFC 7162 3.1.3: what changed since is left alone, and named."""
+        uids = [message.uid for message in self._belief.messages if message.uid is not None]
+        if not uids:
+            return
+        wanted = sorted(self._chance.sample(uids, min(len(uids), 3)))
+        known = self._belief.modseqs()
+        since = self._chance.choice((max(known.values(), default=1), self._chance.randrange(1, 2000)))
+        flag = self._chance.choice(FLAGS)
+        answer = await self.client.ask(
+            b"UID STORE %b (UNCHANGEDSINCE %d) +FLAGS (%b)"
+            % (b",".join(b"%d" % uid for uid in wanted), since, flag.encode())
+        )
+        self._may_fail(answer)
+        refused = set(_numbers(answer.code.split(" ")[1])) if answer.code.startswith("MODIFIED") else set()
+        if not refused <= set(wanted):
+            raise Broken(f"MODIFIED names {refused} of {wanted}")
+        for uid, flags in self._belief.flags().items():
+            if uid in wanted and uid not in refused and flags is not None and flag not in flags:
+                raise Broken(f"UID {uid} was stored unless changed, and has not got {flag}: {flags}")
+
+    async def _fetch_changes(self) -> None:
+        """RFC 7162 3.1.4.1: of all that changed since, and of nothing else."""
+        since = self._chance.choice((1, *self._belief.modseqs().values()))
+        await self.client.ok(b"UID FETCH 1:* (FLAGS) (CHANGEDSINCE %d)" % max(since, 1))
+        for number, items in self.client.fetched:
+            if int(items[b"MODSEQ"][0]) <= since:
+                raise Broken(f"message {number} is told as changed since {since}: {items}")
 
     async def _fetch(self) -> None:
         uid, chosen, _ = self._some()

@@ -15,12 +15,15 @@ import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.policy import SMTP
 
 import pytest
 
 from tests.harness.imap_client import ImapClient
 from tests.harness.imap_model import Broken
 from tests.harness.imap_work import Shared, Worker
+from tests.harness.organisation import Organisation
 from tests.harness.patience import patient
 from tests.programs.conftest import Pair, Place
 
@@ -90,6 +93,7 @@ def _knows(client: ImapClient, truth: Truth) -> bool:
 
 @dataclass
 class Run:
+    organisation: Organisation
     place: Place
     pair: Pair
     seed: int
@@ -102,6 +106,13 @@ class Run:
         client = await ImapClient.open(name, self.place.imaps, trust, self.pair.reader)
         self.clients.append(client)
         return client
+
+    async def send(self, chance: random.Random) -> None:
+        """Now and then a message arrives from another site while the two work."""
+        if chance.random() < 0.3:
+            _, content = self.shared.message(chance)
+            await self.pair.sender.send(self.pair.reader, message=message_from_bytes(content, policy=SMTP))
+            await self.organisation.wait_until_idle()
 
     async def go(self, seconds: float) -> None:
         """Raises Broken with the stories of both."""
@@ -117,7 +128,8 @@ class Run:
             for worker in workers:
                 await worker.start()
             while time.monotonic() < deadline:
-                await asyncio.gather(*(worker.work(STEPS_BETWEEN_CHECKS) for worker in workers))
+                working = (worker.work(STEPS_BETWEEN_CHECKS) for worker in workers)
+                await asyncio.gather(*working, self.send(chance))
                 for worker in workers:
                     await checker.holds(worker, by_idle=chance.random() < 0.3)
                 self.checks += 1
@@ -129,8 +141,10 @@ class Run:
                 await client.close()
 
 
-async def test_what_each_believes_is_what_is_true(place: Place, pair: Pair) -> None:
-    run = Run(place, pair, SEED)
+async def test_what_each_believes_is_what_is_true(
+    organisation: Organisation, place: Place, pair: Pair
+) -> None:
+    run = Run(organisation, place, pair, SEED)
     await run.go(SECONDS)
     done = run.shared.done
     print(f"seed {run.seed}: {run.checks} checks, {sum(done.values())} commands: {done}")
@@ -140,7 +154,7 @@ async def test_what_each_believes_is_what_is_true(place: Place, pair: Pair) -> N
 
 @pytest.mark.parametrize("lost", ["EXPUNGE", "EXISTS", "FETCH"])
 async def test_the_checker_notices_a_response_that_never_came(
-    place: Place, pair: Pair, lost: str, monkeypatch: pytest.MonkeyPatch
+    organisation: Organisation, place: Place, pair: Pair, lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every tenth response of a kind is kept from the clients."""
     kind = re.compile(rf"\* \d+ {lost}\b".encode())
@@ -152,4 +166,4 @@ async def test_the_checker_notices_a_response_that_never_came(
 
     monkeypatch.setattr(ImapClient, "_untagged", lossy)
     with pytest.raises(Broken):
-        await Run(place, pair, SEED).go(patient(30))
+        await Run(organisation, place, pair, SEED).go(patient(30))
