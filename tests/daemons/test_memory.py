@@ -15,6 +15,7 @@ import time
 from base64 import encodebytes
 
 import pytest
+import pytest_asyncio
 
 from tests.harness.imap_client import ImapClient
 from tests.harness.mail import Box, User
@@ -54,7 +55,7 @@ def bob(organisation: Organisation) -> User:
     return organisation.user("bob@example.test")
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def pids(organisation: Organisation) -> dict[str, int]:
     return {name: status.pid for name, status in (await organisation.statuses()).items()}
 

@@ -74,14 +74,18 @@ class ImapClient:
     """FETCH responses of the last command: message number, items."""
     transcript: deque[str] = field(default_factory=lambda: deque(maxlen=60))
     _running: list[Command] = field(default_factory=list)
-    _count: int = 0
+    count: int = 0
+    """Commands so far: the last one's tag is the name and this."""
 
     @classmethod
-    async def open(cls, name: str, endpoint: Endpoint, trust: ssl.SSLContext, user: User) -> ImapClient:
+    async def open(
+        cls, name: str, endpoint: Endpoint, trust: ssl.SSLContext, user: User, *, log_on: bool = True
+    ) -> ImapClient:
         reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=trust, limit=2**20)
         client = cls(name, reader, writer)
         await client._response()
-        await client.ok(b'LOGIN "%b" "%b"' % (user.address.encode(), user.password.encode()))
+        if log_on:
+            await client.ok(b'LOGIN "%b" "%b"' % (user.address.encode(), user.password.encode()))
         return client
 
     async def close(self) -> None:
@@ -103,8 +107,8 @@ class ImapClient:
         """Sends all of them at once; their answers in this order. Raises Gone, Broken."""
         tags = []
         for command in commands:
-            self._count += 1
-            tag = b"%s%d" % (self.name.encode(), self._count)
+            self.count += 1
+            tag = b"%s%d" % (self.name.encode(), self.count)
             tags.append(tag)
             self._say(tag + b" " + command.text)
             self.writer.write(tag + b" " + command.text)

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import pytest_asyncio
 
 from tests.harness.mail import User
 from tests.harness.patience import patient
@@ -21,7 +22,7 @@ from tests.programs.snapshot import far_side
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.slow]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def reader(pair: Pair) -> User:
     """Has got three letters."""
     for number in range(3):
