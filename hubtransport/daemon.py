@@ -265,6 +265,7 @@ class HubTransport:
     async def _listen(self) -> None:
         settings = self._settings
         self._connectors = _connectors(settings, self._topology)
+        self._closing.append(self._stop_smtp)
         found: list[Listener] = []
         if settings.smtp is not None:
             port = await self._serve("smtp", settings.smtp.host, settings.smtp.port)
@@ -308,8 +309,10 @@ class HubTransport:
 
         server = SmtpServer(self._options(self._connectors[listener]), session, self._world.entropy)
         self._smtp.append(server)
-        self._closing.append(lambda: server.stop(STOP_SECONDS / 2))
         return await server.start(host, port)
+
+    async def _stop_smtp(self) -> None:
+        await asyncio.gather(*(server.stop(STOP_SECONDS / 2) for server in self._smtp))
 
     def _options(self, connector: ReceiveConnector) -> ServerOptions:
         limits = self._settings.limits

@@ -16,7 +16,7 @@ from mailboxstore.database.units import Unit
 from mailboxstore.outbox.agent import OutboxAgent
 
 ENTRIES_A_BATCH = 100
-EVENTS_A_BATCH = 200
+EVENTS_A_BATCH = 500
 
 _SHOWN: dict[str, Literal["ready", "active", "retry"]] = {
     "ready": "ready",

@@ -143,9 +143,8 @@ class MailboxStoreDaemon:
         """Takes nothing new, ends what runs, then closes. Safe after a start that failed."""
         self._state = "draining"
         self._notifications.close()
-        for server in (self._lmtp, self._rpc):
-            if server is not None:
-                await server.stop(STOP_SECONDS)
+        serving = [server for server in (self._lmtp, self._rpc) if server is not None]
+        await asyncio.gather(*(server.stop(STOP_SECONDS) for server in serving))
         if self._pressure is not None:
             await self._pressure.stop()
         if self._maintenance is not None:

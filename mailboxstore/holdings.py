@@ -12,7 +12,8 @@ from mailboxstore.database import holdings
 from mailboxstore.database.access import MailboxDatabase
 
 COPIES_A_PAGE = 500
-MISCOUNTS_A_PAGE = 100
+MISCOUNTS_A_PAGE = 1000
+"""Each page counts the whole database once."""
 
 
 class StoreHoldings:

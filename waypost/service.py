@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,6 +38,10 @@ _DAEMONS: dict[Role, tuple[str, str]] = {
 
 LOCK_WAIT_SECONDS = 5
 """A predecessor that was told to stop may still be giving up its folder."""
+
+
+STOP_WITHIN_SECONDS = 40
+"""What a stop may take; every part of it is bounded, but for what runs in a thread and can't be ended."""
 
 
 class Daemon(Protocol):
@@ -97,6 +102,18 @@ class Notification:
         self._descriptor = -1
 
 
+def _end_within(seconds: float) -> None:
+    """Ends the process if it has not ended by then: nothing that was answered is lost by that."""
+
+    def end() -> None:
+        log.error("not stopped within %g s, ends without it", seconds)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
 def die_with(supervisor: int) -> None:
     """This process is killed when its parent ends, however that ends (Linux; elsewhere it finds itself
     orphaned)."""
@@ -148,6 +165,7 @@ async def _serve(
         return await _run(daemon, stopping, reload_wanted, notification)
     finally:
         following.cancel()
+        _end_within(STOP_WITHIN_SECONDS)
         await daemon.stop()
         lock.release()
         log.info("stopped")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, and_, bindparam, exists, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, exists, func, select
 
 from foundation.interfaces.holdings import CopyState, FiledCopy, Miscount
 from foundation.mail.headers import find_header
@@ -57,13 +57,13 @@ _places = (
 FILED_SINCE = _places.where(_t.at_ms >= bindparam("since_ms"))
 FILED_OF = _places.where(_t.network_message_id.in_(bindparam("network_message_ids", expanding=True)))
 
-_shown = func.count(_m.email)
+# Counted in one pass over the messages, which have no index by email.
+_counted = select(_m.email, func.count().label("count")).group_by(_m.email).subquery()
+_shown = func.coalesce(_counted.c.count, 0)
 MISCOUNTED = (
     select(_e.email, _e.email_id, _e.message_id, _e.prefix, _e.reference_count, _shown.label("shown"))
-    .outerjoin(messages, _m.email == _e.email)
-    .where(_e.email > bindparam("after"))
-    .group_by(_e.email, _e.email_id, _e.message_id, _e.prefix, _e.reference_count)
-    .having(or_(_shown > _e.reference_count, _shown < _e.reference_count))
+    .outerjoin(_counted, _counted.c.email == _e.email)
+    .where(_e.email > bindparam("after"), _shown != _e.reference_count)
     .order_by(_e.email)
     .limit(bindparam("limit"))
 )

@@ -26,6 +26,8 @@ KEPT_SECONDS = 30 * 24 * 3600
 ASKED_AGAIN_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Before each further look at what does not add up: mail that is under way settles meanwhile."""
 IDS_A_QUESTION = 200
+WHOLE_ANSWER_SECONDS = 600
+"""Events of weeks take their time; a server that is away is noticed at once all the same."""
 FINDINGS_SHOWN = 50
 
 application = typer.Typer(add_completion=False, rich_markup_mode="markdown")
@@ -102,9 +104,9 @@ async def _observe(
     async def queue(control: Control) -> list[QueueEntry]:
         return [entry async for batch in control.queue() for entry in batch]
 
-    for told in _reached(await servers.ask(events), observed):
+    for told in _reached(await servers.ask(events, WHOLE_ANSWER_SECONDS), observed):
         observed.events += told.value or []
-    for waiting in _reached(await servers.ask(queue), observed):
+    for waiting in _reached(await servers.ask(queue, WHOLE_ANSWER_SECONDS), observed):
         observed.queued += [(waiting.server.name, entry) for entry in waiting.value or []]
     for name in stores:
         for copies in _reached([await _filed(servers, name, since_ms, parts)], observed):
@@ -126,14 +128,14 @@ async def _filed(
         wanted = parts or [()]
         return [copy for part in wanted async for batch in holdings.filed(since_ms, part) for copy in batch]
 
-    return await servers.ask_one(store, Holdings, question)
+    return await servers.ask_one(store, Holdings, question, WHOLE_ANSWER_SECONDS)
 
 
 async def _miscounts(servers: Servers, store: str) -> Answer[list[Miscount]]:
     async def question(holdings: Holdings) -> list[Miscount]:
         return [miscount async for batch in holdings.miscounts() for miscount in batch]
 
-    return await servers.ask_one(store, Holdings, question)
+    return await servers.ask_one(store, Holdings, question, WHOLE_ANSWER_SECONDS)
 
 
 def _reached(answers: Sequence[Answer[Any]], observed: Observed) -> list[Answer[Any]]:

@@ -69,29 +69,39 @@ class Servers:
     ) -> None:
         await asyncio.gather(*(client.close() for client in self._clients.values()))
 
-    async def ask(self, question: Callable[[Control], Awaitable[T]]) -> tuple[Answer[T], ...]:
-        """The same question to every server, in their order."""
+    async def ask(
+        self, question: Callable[[Control], Awaitable[T]], seconds: float = ANSWER_SECONDS
+    ) -> tuple[Answer[T], ...]:
+        """The same question to every server, in their order. `seconds`: until the whole answer is there."""
         return tuple(
-            await asyncio.gather(*(self._ask(server, Control, question) for server in self._servers))
+            await asyncio.gather(*(self._ask(server, Control, question, seconds) for server in self._servers))
         )
 
     async def ask_one(
-        self, name: str, interface: Callable[..., P], question: Callable[[P], Awaitable[T]]
+        self,
+        name: str,
+        interface: Callable[..., P],
+        question: Callable[[P], Awaitable[T]],
+        seconds: float = ANSWER_SECONDS,
     ) -> Answer[T]:
         """A question of another interface, to one server of the topology."""
         server = next(server for server in self._servers if server.name == name)
-        return await self._ask(server, interface, question)
+        return await self._ask(server, interface, question, seconds)
 
     async def _ask(
-        self, server: Server, interface: Callable[..., P], question: Callable[[P], Awaitable[T]]
+        self,
+        server: Server,
+        interface: Callable[..., P],
+        question: Callable[[P], Awaitable[T]],
+        seconds: float,
     ) -> Answer[T]:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(seconds):
                 return Answer(server, await question(self._client(server).interface(interface)))
         except MailError as error:
             return Answer(server, None, error.sentence)
         except TimeoutError:
-            return Answer(server, None, f"no answer in {ANSWER_SECONDS} s")
+            return Answer(server, None, f"no answer in {seconds:g} s")
         except CertificateError as error:
             return Answer(server, None, str(error))
 
