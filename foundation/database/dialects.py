@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from sqlalchemy import Connection
@@ -92,4 +93,23 @@ def set_pragmas(driver: Any, record: object) -> None:
 
 
 def begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(connection.get_execution_options().get("waypost_begin", "BEGIN DEFERRED"))
+    run_text(connection, connection.get_execution_options().get("waypost_begin", "BEGIN DEFERRED"))
+
+
+def run_text(connection: Connection, text: str) -> None:
+    """A statement without values and rows; on SQLite by the driver alone, which costs a tenth."""
+    if connection.dialect.name != "sqlite":
+        connection.exec_driver_sql(text)
+        return
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        driver.execute(text)
+    except sqlite3.Error as error:
+        raise wrapped(connection, text, error) from error
+
+
+def wrapped(connection: Connection, text: str, error: sqlite3.Error) -> BaseException:
+    """The driver's error as SQLAlchemy's, without the values."""
+    return DBAPIError.instance(
+        text, None, error, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
+    )

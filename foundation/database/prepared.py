@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Boolean, Connection, Dialect, Insert, Select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
+
+from foundation.database.dialects import wrapped
 
 Values = Mapping[str, Any]
 Row = tuple[Any, ...]
@@ -77,7 +78,7 @@ class Prepared:
         try:
             driver.executemany(self._text, parameters)
         except sqlite3.Error as error:
-            raise self._wrapped(connection, error) from error
+            raise wrapped(connection, self._text, error) from error
 
     def add(self, connection: Connection, values: Values) -> int:
         """Inserts a row and returns the number that the database gave it."""
@@ -98,7 +99,7 @@ class Prepared:
         try:
             return driver.execute(self._text, parameters)
         except sqlite3.Error as error:
-            raise self._wrapped(connection, error) from error
+            raise wrapped(connection, self._text, error) from error
 
     def _parameters(self, dialect: Dialect, values: Values) -> list[Any]:
         if not self._text:
@@ -131,11 +132,6 @@ class Prepared:
             if values[place] is not None:
                 values[place] = bool(values[place])
         return tuple(values)
-
-    def _wrapped(self, connection: Connection, error: sqlite3.Error) -> BaseException:
-        return DBAPIError.instance(
-            self._text, None, error, sqlite3.Error, hide_parameters=True, dialect=connection.dialect
-        )
 
 
 def _driver(connection: Connection) -> sqlite3.Connection | None:

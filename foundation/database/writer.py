@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection, Engine, Transaction
 from sqlalchemy.exc import SQLAlchemyError
 
-from foundation.database.dialects import can_commit, is_full, is_input_output, transaction_open
+from foundation.database.dialects import can_commit, is_full, is_input_output, run_text, transaction_open
 from foundation.database.engine import writing
 from foundation.database.executor import Executor
 from foundation.mail.errors import MailError
@@ -206,19 +206,19 @@ def _attempt(connection: Connection, unit: Callable[[Connection], Any], *, savep
     """Raises _TransactionLost when the database rolled back more than this unit."""
     try:
         if savepoint:
-            connection.exec_driver_sql("SAVEPOINT unit")
+            run_text(connection, "SAVEPOINT unit")
         value = unit(connection)
         if not can_commit(connection):
             raise RuntimeError("a unit of work ended the transaction, or hid an error that ended it")
         if savepoint:
-            connection.exec_driver_sql("RELEASE SAVEPOINT unit")
+            run_text(connection, "RELEASE SAVEPOINT unit")
         return _Done(value)
     except Exception as error:
         if not transaction_open(connection):
             raise _TransactionLost(error) from error
         if savepoint:
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
-            connection.exec_driver_sql("RELEASE SAVEPOINT unit")
+            run_text(connection, "ROLLBACK TO SAVEPOINT unit")
+            run_text(connection, "RELEASE SAVEPOINT unit")
         if isinstance(error, SQLAlchemyError):
             log.error("a unit of work failed", exc_info=error)
             return _Failed(_answer_to(error))

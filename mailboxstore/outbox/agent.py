@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from sqlalchemy import Connection
 
+from foundation.database.content import Contents
 from foundation.interfaces.mailbox_store import Notice
 from foundation.interfaces.world import World
 from foundation.mail.envelope import Transfer
@@ -205,9 +206,10 @@ class OutboxAgent:
 
     async def _send(self, connection: HubConnection, unit: Unit) -> Outcome:
         database = self._database
-        stored = await database.readers.run(lambda c: find_email(c, unit.email))
-        if stored is None:
+        found = await database.readers.run(lambda c: _beginning(c, database.contents, unit.email))
+        if found is None:
             return refused_before_sending(unit.recipients, 550, "5.3.0", "The message's content is gone")
+        stored, beginning = found
         transfer = Transfer(
             network_message_id=unit.network_message_id,
             transfer_key=unit.transfer_key,
@@ -217,15 +219,21 @@ class OutboxAgent:
         )
         try:
             result = await connection.send(
-                unit.sender, transfer, unit.recipients, lambda: self._content(stored), stored.size_bytes
+                unit.sender,
+                transfer,
+                unit.recipients,
+                lambda: self._content(stored, beginning),
+                stored.size_bytes,
             )
         except MailError as error:
             return refused_before_sending(unit.recipients, error.code, error.status, error.sentence)
         return decide(unit.recipients, result.sender, result.recipients, result.final)
 
-    async def _content(self, stored: StoredEmail) -> AsyncIterator[bytes]:
+    async def _content(self, stored: StoredEmail, beginning: bytes) -> AsyncIterator[bytes]:
         contents = self._database.contents
-        for offset in range(0, stored.size_bytes, READ_BYTES):
+        if beginning:
+            yield beginning
+        for offset in range(len(beginning), stored.size_bytes, READ_BYTES):
 
             def read(connection: Connection, offset: int = offset) -> bytes:
                 return read_email(connection, contents, stored, offset, READ_BYTES)
@@ -318,3 +326,9 @@ class OutboxAgent:
                     return report_delay(connection, database, unit, report, now_ms)
 
                 await self._commit(note)
+
+
+def _beginning(connection: Connection, contents: Contents, email: int) -> tuple[StoredEmail, bytes] | None:
+    """Where an email is, and its first bytes: for most that is all."""
+    stored = find_email(connection, email)
+    return None if stored is None else (stored, read_email(connection, contents, stored, 0, READ_BYTES))

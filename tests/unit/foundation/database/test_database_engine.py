@@ -171,12 +171,12 @@ def test_a_writing_transaction_takes_the_lock_at_once(tmp_path: Path) -> None:
     engine = open_engine(sqlite_url(tmp_path / "a.sqlite"))
     said: list[str] = []
 
-    def note(connection: object, cursor: object, statement: str, *rest: object) -> None:
-        said.append(statement)
+    def listen(driver: sqlite3.Connection, record: object) -> None:
+        driver.set_trace_callback(said.append)
 
-    event.listen(engine, "before_cursor_execute", note)
+    event.listen(engine, "connect", listen)
     for kind in (engine, writing(engine)):
         with kind.connect() as connection, connection.begin():
             pass
     engine.dispose()
-    assert said == ["BEGIN DEFERRED", "BEGIN IMMEDIATE"]
+    assert [text for text in said if text.startswith("BEGIN")] == ["BEGIN DEFERRED", "BEGIN IMMEDIATE"]
