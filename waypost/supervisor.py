@@ -126,8 +126,10 @@ class Supervisor:
                 status = await process.start(READY_SECONDS)
             except StartFailed as error:
                 log.error("%s", error)
+            except Exception:  # no process or file to be had: tried again all the same
+                log.exception("%s could not be started", process.server.name)
             else:
-                log.info("%s is ready again", status.name, extra={"process": status.pid})
+                log.info("%s is ready again", status.name, extra={"pid": status.pid})
 
     async def _renew_certificates(self) -> None:
         while True:
