@@ -301,6 +301,8 @@ class OutboxAgent:
                 await self.sweep()
             except MailError as error:
                 log.error("the outbox could not be looked through", extra={"reason": str(error)})
+            except Exception:
+                log.exception("looking through the outbox failed; it goes on")
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def sweep(self) -> None:
