@@ -15,7 +15,7 @@ from foundation.interfaces.mailbox_store import (
     TextContains,
 )
 from foundation.mail.decoding import decode_header
-from foundation.mail.headers import fields, unfold
+from foundation.mail.headers import find_fields, header_block, unfold
 from foundation.mail.mime import decode_parts, searchable_texts
 
 Predicate = Callable[["MessageText"], bool]
@@ -41,24 +41,26 @@ class MessageText:
         self._size_bytes = size_bytes
         self._header_size = header_size
         self._parts = parts
-        self._fields: list[tuple[bytes, str]] | None = None
+        self._header: bytes | None = None
         self._body: list[str] | None = None
         self.bytes_read = 0
 
-    def header_fields(self) -> list[tuple[bytes, str]]:
-        """Lower-case names, and values folded for comparison."""
-        if self._fields is None:
-            self.bytes_read += self._header_size
-            header = self._read(0, self._header_size)
-            self._fields = [
-                (name.lower(), fold(decode_header(unfold(value)).strip())) for name, value in fields(header)
-            ]
-        return self._fields
+    def header_values(self, name: bytes) -> Iterator[str]:
+        """Of all fields of this name (lower case), folded for comparison."""
+        return (value for _, value in self._fields(name))
 
     def header_text(self) -> str:
-        return "\n".join(
-            f"{name.decode('ascii', 'replace')}: {value}" for name, value in self.header_fields()
-        )
+        return "\n".join(f"{name.decode('ascii', 'replace')}: {value}" for name, value in self._fields())
+
+    def _fields(self, wanted: bytes | None = None) -> Iterator[tuple[bytes, str]]:
+        if self._header is None:
+            self.bytes_read += self._header_size
+            self._header = self._read(0, self._header_size)
+        header = self._header
+        for field in find_fields(header, 0, header_block(header)):
+            if wanted is None or field.name == wanted:
+                value = unfold(header[field.value_start : field.end])
+                yield field.name, fold(decode_header(value).strip())
 
     def body_texts(self) -> list[str]:
         if self._body is None:
@@ -81,9 +83,7 @@ def predicate(key: Key) -> Predicate:
         return lambda message: not inner(message)
     if isinstance(key, HeaderContains):
         name, wanted = key.name.lower().encode("ascii", "replace"), fold(key.text)
-        return lambda message: any(
-            field == name and wanted in value for field, value in message.header_fields()
-        )
+        return lambda message: any(wanted in value for value in message.header_values(name))
     if isinstance(key, BodyContains | TextContains):
         return _contains(fold(key.text), with_header=isinstance(key, TextContains))
     raise TypeError(f"{type(key).__name__} is not a key of the text")
