@@ -119,7 +119,7 @@ def verifying_client(host: str, ca_file: str = "") -> ssl.SSLContext:
 
 
 def pinning_client(certificate: str) -> ssl.SSLContext:
-    """For connections to the one server that shows this certificate (PEM; a chain after it is not trusted)."""
+    """For the one server that shows this certificate (PEM; a chain after it is not trusted)."""
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -9,6 +9,7 @@ import imaplib
 import pytest
 
 from clientaccess.imap.responses import SYSTEM_FLAGS
+from config.model import Limits
 from foundation.interfaces.mailbox_store import SEEN
 from foundation.mail.errors import MailError, Unavailable
 from tests.unit.clientaccess.imap.conftest import SIMPLE
@@ -91,10 +92,11 @@ async def test_logout(talk: Talk) -> None:
 
 async def test_bad_commands_in_a_row_end_the_connection(port: int) -> None:
     talk = await Talk.open(port, logon=False)
-    for _ in range(4):
+    tolerated = Limits().protocol_errors - 1
+    for _ in range(tolerated):
         await talk.ask("NOSUCH")
     await talk.ask("NOOP")
-    for _ in range(4):
+    for _ in range(tolerated):
         await talk.ask("NOSUCH")
     talk.send(b"\r\n")
     assert (await talk.response()).startswith(b"* BAD")
