@@ -11,10 +11,12 @@ class Sink:
 
     def __init__(self) -> None:
         self.count = 0
+        self.port = 0
         self._wanted = 0
         self._reached = asyncio.Event()
 
     async def start(self, port: int) -> None:
+        self.port = port
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _SinkSession(self), "127.0.0.1", port)
 
