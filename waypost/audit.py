@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from foundation.interfaces.control import QueueEntry
 from foundation.interfaces.holdings import FiledCopy, Miscount
 from foundation.interfaces.tracking import TrackingEvent
-from waypost.accounts import Account, Counts, Evidence, Finding, account_of
+from waypost.accounts import account_of
+from waypost.evidence import Account, Counts, Evidence, Finding
 
 __all__ = ["Audit", "Audited", "Counts", "Finding", "Observed"]
 
