@@ -17,7 +17,7 @@ from waypost.cli.output import NOT_SO, CommandFailed, duration, print_json, prin
 if TYPE_CHECKING:
     from waypost.simulator.run import Verdict
 
-application = typer.Typer(add_completion=False)
+application = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 STORIES_MAX = 3
 

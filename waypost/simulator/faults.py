@@ -31,6 +31,12 @@ SEEDS_WITHOUT_FAULTS = 8
 """One in so many runs has calm weather, so that what was explained beforehand can be compared."""
 SEEDS_WITH_CROWD = 10
 """In one of so many runs somebody writes to 200 recipients."""
+SEEDS_WITH_DAY = 25
+"""One in so many runs lasts a day, with faults that last as long as retries and delay notices need."""
+DAY_SECONDS = 24 * 3600.0
+FAULT_SECONDS, DAY_FAULT_SECONDS = 20.0, 2 * 3600.0
+"""How long a fault lasts on average."""
+DAY_DIRECTORY_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,9 @@ class Plan:
     client_nonsense_share: float
     """Of submissions, how many are broken off by the client."""
 
+    directory_seconds: float = 0.0
+    """How long it takes at most to ask the directory: what is asked seldom makes a day short."""
+
     @property
     def calm(self) -> bool:
         return not self.faults and not self.cut_share
@@ -70,12 +79,14 @@ class Plan:
 
 def plan_of(seed: int, servers: tuple[str, ...], clients: tuple[str, ...]) -> Plan:
     random = Random(f"{seed} plan")
-    seconds = random.choice((120.0, 300.0, 600.0, 1800.0))
+    day = seed % SEEDS_WITH_DAY == 13
+    seconds = DAY_SECONDS if day else random.choice((60.0, 120.0, 120.0, 300.0, 600.0))
     crowd = 200 if seed % SEEDS_WITH_CROWD == 7 else 0
     messages = random.randint(8, 24)
     if seed % SEEDS_WITHOUT_FAULTS == 0:
         return Plan(seed, seconds, messages, crowd, (), 0.0, 0.0, 0.2, 0.002, 0.0)
-    faults = [_fault(random, seconds, servers, clients) for _ in range(random.randint(0, 9))]
+    lasting = DAY_FAULT_SECONDS if day else FAULT_SECONDS
+    faults = [_fault(random, seconds, lasting, servers, clients) for _ in range(random.randint(0, 9))]
     faults.sort(key=lambda fault: fault.at)
     return Plan(
         seed,
@@ -88,10 +99,13 @@ def plan_of(seed: int, servers: tuple[str, ...], clients: tuple[str, ...]) -> Pl
         pieces_share=random.choice((0.0, 0.2, 0.6)),
         latency_seconds=random.choice((0.0005, 0.005, 0.08)),
         client_nonsense_share=random.choice((0.0, 0.1, 0.3)),
+        directory_seconds=DAY_DIRECTORY_SECONDS if day else 0.0,
     )
 
 
-def _fault(random: Random, seconds: float, servers: tuple[str, ...], clients: tuple[str, ...]) -> Fault:
+def _fault(
+    random: Random, seconds: float, lasting: float, servers: tuple[str, ...], clients: tuple[str, ...]
+) -> Fault:
     kinds: tuple[FaultKind, ...] = (
         *("kill", "kill", "kill", "power", "stop"),
         *("partition", "partition", "full", "io", "io-kept", "slow", "clock", "names", "outside"),
@@ -100,7 +114,7 @@ def _fault(random: Random, seconds: float, servers: tuple[str, ...], clients: tu
     kind = random.choice(kinds)
     at = random.uniform(1.0, seconds)
     target = random.choice(servers)
-    lasts = min(random.expovariate(1 / 20.0) + 0.05, 300.0)
+    lasts = min(random.expovariate(1 / lasting) + 0.05, 15 * lasting)
     if kind == "partition":
         other = random.choice([name for name in servers + clients if name != target])
         pair = [target, other]

@@ -37,7 +37,8 @@ class Links(Protocol):
 PROCESS: contextvars.ContextVar[Any] = contextvars.ContextVar("simulated process", default=None)
 """Whose code runs; None: the simulator's own."""
 
-CALLBACKS_AN_INSTANT_MAX = 2_000_000
+CALLBACKS_AN_INSTANT_MAX = 500_000
+CALLBACKS_MAX = 20_000_000
 CANCELLED_TIMERS_KEPT = 1000
 
 
@@ -127,6 +128,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             handle._run()
         if self._in_instant > CALLBACKS_AN_INSTANT_MAX:
             raise Standstill(f"the instant {self._now:.6f} does not end")
+        if self.callbacks > CALLBACKS_MAX:
+            raise Standstill(f"it does not end: {CALLBACKS_MAX} callbacks")
 
     def _pass_time(self) -> None:
         timers, ready = self._timers, self._ready  # type: ignore[attr-defined]

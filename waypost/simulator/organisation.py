@@ -23,6 +23,7 @@ from waypost.simulator.world import NameService, SimulatedIdentity, world_of
 PASSWORD = "correct horse battery"
 RESTART_SECONDS = 1.0
 STOP_SECONDS = 60.0
+START_SECONDS_MAX = 600.0
 GROUP = "everybody"
 _HASH = "$argon2id$v=19$m=8,t=1,p=1$c2ltdWxhdGVkIHBlb3BsZQ$rrG+w3FHjhDRQpWuOI1lRQ"
 """Of PASSWORD, at a cost that simulations can pay."""
@@ -80,6 +81,7 @@ class Organisation:
         journal: Journal,
         ledger: Ledger,
         seed: int,
+        directory_seconds: float,
     ) -> None:
         self.topology = topology
         self.people = People()
@@ -92,6 +94,7 @@ class Organisation:
         self._journal = journal
         self._ledger = ledger
         self._seed = f"{seed}"
+        self._directory_seconds = directory_seconds
         self._ready: dict[str, asyncio.Event] = {}
         for number, server in enumerate(servers_of(topology), 1):
             self.servers[server.name] = server
@@ -99,7 +102,7 @@ class Organisation:
             self._ready[server.name] = asyncio.Event()
         self.topology.data.mkdir(parents=True, exist_ok=True)
         office = Process(Machine("office", "10.0.0.250"), 1)
-        world = world_of(loop, office, names, self._seed)
+        world = world_of(loop, office, names, self._seed, 0.0)
         self._directory = DirectoryChanges(topology.directory_database, world.clock, world.entropy)
 
     # --- directory
@@ -161,8 +164,8 @@ class Organisation:
     async def start_all(self) -> None:
         for name in self.servers:
             self.start(name)
-        for event in self._ready.values():
-            await event.wait()
+        for name in self.servers:
+            await self.ready(name)
 
     def start(self, name: str) -> None:
         """Returns at once; a start that fails is tried again."""
@@ -174,7 +177,9 @@ class Organisation:
         self._loop.create_task(self._live(process), context=process.context)
 
     async def ready(self, name: str) -> None:
-        await self._ready[name].wait()
+        """Raises TimeoutError when it does not start."""
+        async with asyncio.timeout(START_SECONDS_MAX):
+            await self._ready[name].wait()
 
     def crash(self, name: str, *, power: bool = False, deliver: bool = True) -> None:
         """The process is gone at this moment; with `power` the machine too, until it is started."""
@@ -210,7 +215,7 @@ class Organisation:
     async def _live(self, process: Process) -> None:
         """Runs as the process: a daemon from its start to its failure."""
         name = process.name
-        world = world_of(self._loop, process, self._names, self._seed)
+        world = world_of(self._loop, process, self._names, self._seed, self._directory_seconds)
         daemon = make_daemon(self.topology, self.servers[name], SimulatedIdentity(name), world)
         try:
             await daemon.start()

@@ -20,13 +20,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from foundation.interfaces.world import MailExchanger
+from foundation.mail.errors import MailError
 from waypost.simulator.checker import Checker
 from waypost.simulator.databases import simulated_databases
 from waypost.simulator.faults import Plan, SeededWeather, plan_of
 from waypost.simulator.journal import Entry, Journal
 from waypost.simulator.ledger import Attempt, Ledger
-from waypost.simulator.loop import PROCESS, SimulatedLoop
+from waypost.simulator.loop import PROCESS, SimulatedLoop, Standstill
 from waypost.simulator.machine import Machine, start_process
 from waypost.simulator.network import Network
 from waypost.simulator.organisation import PASSWORD, Organisation, simulated_topology
@@ -42,9 +45,12 @@ OUTSIDE = "outside.example"
 STRANGER = f"stranger@{OUTSIDE}"
 DRAIN_SECONDS_MAX = 4 * 3600.0
 LOOK_SECONDS = 5.0
-SETTLE_SECONDS = 200.0
+SETTLE_SECONDS = 120.0
+RECONNECT_SECONDS = 40.0
 TOLD_SECONDS = 30.0
 SHARED_MEMORY = Path("/dev/shm")
+FORESEEN = (MailError, OSError, SQLAlchemyError)
+"""What a daemon may log with its place in the code; anything else was not thought of."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,8 @@ def _simulate(seed: int, show: Callable[[Entry], None] | None, plan: Plan | None
         with run.journal_of_logs(), simulated_databases(run.journal):
             try:
                 return loop.run_until_complete(run.main())
+            except (Standstill, TimeoutError) as stuck:
+                return run.stuck(f"the run came to no end: {stuck or 'a server does not start'}")
             finally:
                 with _silence():
                     loop.finish()
@@ -126,7 +134,7 @@ class Run:
         self.ledger = Ledger()
         self._random = Random(f"{seed} people")
         topology = simulated_topology(folder / "data")
-        servers = tuple(server.name for server in topology.servers)
+        servers = self._servers = tuple(server.name for server in topology.servers)
         self.domain = topology.default_domain
         self.users = [f"user{number}@{self.domain}" for number in range(USERS)]
         self.plan = plan or plan_of(seed, servers, (*self.users, "outside"))
@@ -134,7 +142,14 @@ class Run:
         self.network = Network(loop, Random(f"{seed} network"), self.journal, self.weather)
         self.names = NameService(loop, Random(f"{seed} names"))
         self.organisation = Organisation(
-            topology, loop, self.network, self.names, self.journal, self.ledger, seed
+            topology,
+            loop,
+            self.network,
+            self.names,
+            self.journal,
+            self.ledger,
+            seed,
+            self.plan.directory_seconds,
         )
         self.readers: list[Reader] = []
         loop.on_error = self._unhandled
@@ -266,7 +281,7 @@ class Run:
         for reader in self.readers:
             reader.removes = False
             reader.reconnect()
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(RECONNECT_SECONDS)
         alive = [user for user in self.users if user not in self.organisation.people.removed]
         now = self.loop.time()
         drafts = [
@@ -285,10 +300,14 @@ class Run:
         truth.events = read_events(self.organisation.topology)
         checker = Checker(self.ledger, truth, people, self.readers, self.domain)
         findings = checker.findings()
-        findings += broken_ways(
-            truth.events, self.ledger, people, [server.name for server in self.organisation.topology.servers]
-        )
-        attempts = Counter(attempt.answer for attempt in self.ledger.attempts.values())
+        findings += broken_ways(truth.events, self.ledger, people, self._servers, calm=self.plan.calm)
+        return self._sum_up(findings, truth, checker.possible_doubles)
+
+    def stuck(self, why: str) -> Verdict:
+        """The verdict on a run that could not be brought to its end."""
+        return self._sum_up([why, *self.ledger.violations], Truth(), 0)
+
+    def _sum_up(self, findings: list[str], truth: Truth, possible_doubles: int) -> Verdict:
         for finding in findings:
             self.journal.note("-", f"FINDING {finding}")
         return Verdict(
@@ -296,10 +315,10 @@ class Run:
             findings=tuple(findings),
             digest=self.journal.digest(),
             virtual_seconds=self.loop.time(),
-            attempts=Counter(attempts),
+            attempts=Counter(attempt.answer for attempt in self.ledger.attempts.values()),
             delivered=sum(event.event == "DELIVER" for event in truth.events),
             faults=self.journal.faults,
-            possible_doubles=checker.possible_doubles,
+            possible_doubles=possible_doubles,
             callbacks=self.loop.callbacks,
             entries=tuple(self.journal.entries),
             events=tuple(truth.events),
@@ -339,6 +358,8 @@ class _JournalHandler(logging.Handler):
         process = PROCESS.get()
         text = record.getMessage().replace(str(self._run.folder), "")
         error = record.exc_info[1] if record.exc_info else None
+        if error is not None and not isinstance(error, FORESEEN):
+            self._run.ledger.violations.append(f"{process.name if process else '-'}: {text} ({error!r})")
         self._run.journal.note(
             process.name if process else "-", f"log: {text}{f' ({error!r})' if error else ''}"
         )

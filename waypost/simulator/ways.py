@@ -12,8 +12,9 @@ from waypost.trace import TracedMessage, build_trace, every_visit
 
 
 def broken_ways(
-    events: Sequence[TrackingEvent], ledger: Ledger, people: People, servers: Sequence[str]
+    events: Sequence[TrackingEvent], ledger: Ledger, people: People, servers: Sequence[str], *, calm: bool
 ) -> list[str]:
+    """`calm`: nothing went wrong, so nothing can have come twice."""
     found: list[str] = []
     by_message: dict[str, list[TrackingEvent]] = {}
     for event in events:
@@ -26,6 +27,9 @@ def broken_ways(
         for message in trace.messages:
             who = f"{names.get(message.message_id, 'a report')} ({network_message_id})"
             found += [f"{who}: {problem}" for problem in _problems(message, own)]
+        found += [f"{network_message_id}: {problem}" for problem in _received_twice(own)]
+        if calm:
+            found += [f"{network_message_id}: {problem}" for problem in _doubled_in_calm(own)]
     found += _unknown_deliveries(by_message, people)
     return found
 
@@ -43,6 +47,27 @@ def _problems(message: TracedMessage, events: Sequence[TrackingEvent]) -> list[s
     delivered = Counter(event.mailbox_id for event in events if event.event == "DELIVER" and event.mailbox_id)
     found += [f"{count} DELIVER events for one mailbox" for count in delivered.values() if count > 1]
     return found
+
+
+def _received_twice(events: Sequence[TrackingEvent]) -> list[str]:
+    """A transfer key is good for one acceptance, at one server."""
+    accepted: dict[str, list[str]] = {}
+    for event in events:
+        if event.event == "RECEIVE" and event.transfer_key:
+            accepted.setdefault(event.transfer_key, []).append(event.server)
+    return [
+        f"transfer key {key} was accepted {len(where)} times, by {', '.join(where)}"
+        for key, where in accepted.items()
+        if len(where) > 1
+    ]
+
+
+def _doubled_in_calm(events: Sequence[TrackingEvent]) -> list[str]:
+    return [
+        f"{event.server} had {', '.join(event.recipients)} before, though nothing was repeated"
+        for event in events
+        if event.event == "DUPLICATEDELIVER" and event.source == "LMTP"
+    ]
 
 
 def _unknown_deliveries(by_message: dict[str, list[TrackingEvent]], people: People) -> list[str]:

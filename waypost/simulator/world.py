@@ -129,7 +129,10 @@ class NameService:
 class SimulatedExecutor:
     """With one thread, one piece of work after the other; a cancelled caller cancels no work."""
 
-    def __init__(self, name: str, threads: int, machine: Machine, random: Random) -> None:
+    def __init__(
+        self, name: str, threads: int, machine: Machine, random: Random, directory_seconds: float
+    ) -> None:
+        self._directory_seconds = directory_seconds
         self._kind = name.rpartition("-")[2]
         self._turn = asyncio.Lock() if threads == 1 else None
         self._machine = machine
@@ -171,7 +174,9 @@ class SimulatedExecutor:
             return whole * share, whole * (1 - share)
         if self._kind == "passwords":
             return HASH_SECONDS, 0.0
-        if self._kind == "directory" or random.random() < READS_AT_ONCE_SHARE:
+        if self._kind == "directory":
+            return random.random() * self._directory_seconds, 0.0
+        if random.random() < READS_AT_ONCE_SHARE:
             return 0.0, 0.0
         return random.random() * 0.002, random.random() * 0.002
 
@@ -212,7 +217,9 @@ class SimulatedIdentity(Identity):
         """There are no files that could have changed."""
 
 
-def world_of(loop: SimulatedLoop, process: Process, names: NameService, seed: str) -> World:
+def world_of(
+    loop: SimulatedLoop, process: Process, names: NameService, seed: str, directory_seconds: float
+) -> World:
     """For one life of a server: a restart draws other ids."""
     machine = process.machine
     clock = SimulatedClock(loop, machine)
@@ -223,5 +230,5 @@ def world_of(loop: SimulatedLoop, process: Process, names: NameService, seed: st
         entropy=SimulatedEntropy(random, clock),
         disk=SimulatedDisk(),
         resolver=names,
-        executor=lambda name, threads: SimulatedExecutor(name, threads, machine, work),
+        executor=lambda name, threads: SimulatedExecutor(name, threads, machine, work, directory_seconds),
     )
