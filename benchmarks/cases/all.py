@@ -5,6 +5,5 @@ from __future__ import annotations
 from benchmarks.cases import queueing, reading, sending, waiting
 from benchmarks.cases.case import Case
 
-CASES: dict[str, Case] = {
-    case.name: case for case in (*sending.CASES, *waiting.CASES, *reading.CASES, *queueing.CASES)
-}
+_ALL = (*sending.CASES, *waiting.CASES, *reading.CASES, *queueing.CASES)
+CASES: dict[str, Case] = {case.name: case for case in _ALL}

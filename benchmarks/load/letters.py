@@ -13,7 +13,7 @@ _VOCABULARY = (
     "budget report attached regards please review deadline customer invoice schedule travel question answer"
 )
 _WORDS = _VOCABULARY.split()
-_HEADER_ALLOWANCE = 700
+_HEADER_ALLOWANCE = 420
 
 
 def letter(number: int, size: int, *, sender: str, recipient: str) -> bytes:

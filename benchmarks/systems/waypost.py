@@ -131,6 +131,10 @@ smtp = "127.0.0.1:{self._ports["smtp"] if first else next(ports)}"
 smtp_internal = "127.0.0.1:{next(ports)}"
 rpc = "127.0.0.1:{next(ports)}"
 
+[servers.hub-{site.lower()}.retry] # a sink that comes back is found soon
+glitch_interval_seconds = 5
+transient_interval_seconds = 5
+
 [servers.store-{site.lower()}]
 role = "store"
 site = "{site}"
