@@ -163,7 +163,7 @@ class _Program:
 
     def _text(self) -> str:
         try:
-            return self._scanner.astring().decode(self._charset)
+            return self._scanner.astring(eight_bit=True).decode(self._charset)
         except ValueError as error:  # UnicodeError is one
             raise Malformed("A string is not in the search's charset") from error
 

@@ -102,9 +102,9 @@ def _uid(scanner: Scanner) -> c.Command:
 
 
 def _login(scanner: Scanner) -> c.Command:
-    user = scanner.astring()
+    user = scanner.astring(eight_bit=True)
     scanner.space()
-    return c.Login(user, scanner.astring())
+    return c.Login(user, scanner.astring(eight_bit=True))
 
 
 def _authenticate(scanner: Scanner) -> c.Command:

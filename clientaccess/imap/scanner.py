@@ -98,10 +98,10 @@ class Scanner:
             raise Malformed("Expected a string")
         return value
 
-    def _string(self) -> bytes | None:
+    def _string(self, eight_bit: bool = False) -> bytes | None:
         opening = self.peek()
         if opening == b'"':
-            match = self._match(_QUOTED_UTF8 if self.utf8 else _QUOTED)
+            match = self._match(_QUOTED_UTF8 if self.utf8 or eight_bit else _QUOTED)
             if match is None:
                 raise Malformed("A quoted string is not closed or holds what it must not")
             value = match.group(1)
@@ -120,14 +120,15 @@ class Scanner:
             raise Malformed("Expected a string or NIL")
         return value
 
-    def astring(self) -> bytes:
-        return self._word_or_string(_ASTRING, "Expected a string")
+    def astring(self, eight_bit: bool = False) -> bytes:
+        """`eight_bit`: a quoted string may hold UTF-8 without ENABLE, as clients send it (RFC 9051 4.3)."""
+        return self._word_or_string(_ASTRING, "Expected a string", eight_bit)
 
     def list_mailbox(self) -> bytes:
         return self._word_or_string(_LIST_MAILBOX, "Expected a mailbox pattern")
 
-    def _word_or_string(self, pattern: re.Pattern[bytes], sentence: str) -> bytes:
-        value = self._string()
+    def _word_or_string(self, pattern: re.Pattern[bytes], sentence: str, eight_bit: bool = False) -> bytes:
+        value = self._string(eight_bit)
         if value is not None:
             return value
         match = self._match(pattern)

@@ -231,6 +231,20 @@ def test_quoted_utf8_only_when_enabled() -> None:
         parse(text)
 
 
+def test_quoted_utf8_that_clients_send_unasked() -> None:
+    assert parse('A1 LOGIN "jörg" "schlüssel"'.encode()).command == c.Login(
+        "jörg".encode(), "schlüssel".encode()
+    )
+    for charset in ("", "CHARSET utf-8 "):
+        assert (
+            parse(f'A1 SEARCH {charset}BODY "grüße"'.encode()).command
+            == parse(b"A1 SEARCH CHARSET UTF-8 BODY {8}\r\n", ("grüße".encode(),)).command
+        )
+    for wrong in (b'A1 SEARCH BODY "\xff"', b'A1 SEARCH CHARSET US-ASCII BODY "\xc3\xa4"'):
+        with pytest.raises(Malformed):
+            parse(wrong)
+
+
 def test_nul_in_a_literal() -> None:
     with pytest.raises(Malformed):
         parse(b"A1 LOGIN {1}\r\n x", (b"\0",))
