@@ -1,7 +1,8 @@
 """The one writer of a database: units of work wait, are committed in groups, and only then answered.
 
 Promises: `run` returns after the commit that holds the unit (250 means durable); a unit that fails takes none
-along; a caller that goes away undoes nothing; units are committed in the order of their calls. What arrives
+along; a caller that goes away undoes nothing; who waits when the disk fails under a commit is cancelled, so
+that no answer is given to what may be durable; units are committed in the order of their calls. What arrives
 during a commit goes into the next one: no timer, no sleep.
 """
 
@@ -41,7 +42,11 @@ class _Failed:
     error: BaseException
 
 
-_Outcome = _Done[Any] | _Failed
+class _Unknown:
+    """It may be durable, or not: nobody may be told either."""
+
+
+_Outcome = _Done[Any] | _Failed | _Unknown
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +68,8 @@ class Writer:
     """Group commit for one database. Units run one after the other, in a thread of the executor.
 
     `failed` is called on the event loop when the disk failed under a commit: what is durable is unknown then,
-    and the daemon should end and be started again.
+    and the daemon should end and be started again. Who waits for that commit is cancelled: to its peer the
+    outcome is as unknown as it is here.
     """
 
     def __init__(
@@ -88,7 +94,8 @@ class Writer:
 
         The unit must neither commit nor roll back. A MailError (or another error of its own) rolls back this
         unit alone and is raised here. The database's errors: 452 4.3.1 when it is full, else 451 4.3.0.
-        Cancelling the caller does not take the unit back.
+        Cancelling the caller does not take the unit back. Cancelled (CancelledError) when the disk failed
+        under the commit.
         """
         if self._closed or self._broken is not None:
             raise MailError(451, "4.3.0", "The database takes no writes now, try again later")
@@ -123,9 +130,11 @@ class Writer:
         except BaseException as error:
             # Cancelled with the loop, or the executor is gone: nobody may wait for ever or think it done.
             log.error("the writer stopped", exc_info=error)
-            unanswered = [*group, *self._queue]
+            refused = _Failed(_answer_to(error))
+            waiting = list(self._queue)
             self._queue.clear()
-            self._answer(unanswered, [_Failed(_answer_to(error)) for _ in unanswered])
+            self._answer(group, [refused if isinstance(error, Exception) else _Unknown() for _ in group])
+            self._answer(waiting, [refused for _ in waiting])
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -143,8 +152,10 @@ class Writer:
                 continue
             if isinstance(outcome, _Done):
                 entry.future.set_result(outcome.value)
-            else:
+            elif isinstance(outcome, _Failed):
                 entry.future.set_exception(outcome.error)
+            else:
+                entry.future.cancel()
         if self._broken is not None and self._failed is not None:
             failed, self._failed = self._failed, None
             failed(self._broken)
@@ -173,9 +184,10 @@ class Writer:
         try:
             transaction.commit()
         except SQLAlchemyError as error:
+            outcomes = self._group_failed(units, transaction, error)
             if is_input_output(error):
                 self._broken = error
-            return self._group_failed(units, transaction, error)
+                return [_Unknown() for _ in units]
         return outcomes
 
     def _connect(self) -> Connection:

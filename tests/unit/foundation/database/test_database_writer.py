@@ -274,9 +274,8 @@ async def test_an_input_output_error_in_the_commit_stops_the_writer(
     await writer.run(lambda connection: notes.add(connection, "a"))
     with monkeypatch.context() as patch:
         patch.setattr(notes.engine.dialect, "do_commit", fail)
-        with pytest.raises(MailError) as caught:
+        with pytest.raises(asyncio.CancelledError):  # it may be durable: neither yes nor no is true
             await writer.run(lambda connection: notes.add(connection, "b"))
-    assert (caught.value.code, caught.value.status) == (451, "4.3.0")
     assert len(failures) == 1
     with pytest.raises(MailError):
         await writer.run(lambda connection: notes.add(connection, "c"))
