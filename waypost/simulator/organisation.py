@@ -219,7 +219,7 @@ class Organisation:
         daemon = make_daemon(self.topology, self.servers[name], SimulatedIdentity(name), world)
         try:
             await daemon.start()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # cancelled: the disk failed under a commit
             self._journal.note(name, f"can't start: {type(error).__name__}")
         else:
             self.daemons[name] = daemon
@@ -227,9 +227,10 @@ class Organisation:
             self._journal.note(name, "ready")
             await daemon.failed.wait()
             self._journal.note(name, "has failed and ends")
+            await self.stop(name)
         self._loop.call_soon(self._end, process, context=self._network.context)
 
     def _end(self, process: Process) -> None:
         if process.alive:
             self.crash(process.name)
-            self._restart_later(process.name)
+        self._restart_later(process.name)
