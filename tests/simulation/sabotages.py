@@ -24,6 +24,7 @@ import mailboxstore.outbox.submission
 from foundation.mail.errors import MailError
 from foundation.smtp.reply import Reply
 from hubtransport.delivery.conclude import Concluder
+from hubtransport.explain import HubExplainer
 from hubtransport.queues import statements
 from hubtransport.receive.session import HubSession
 from mailboxstore.database.changes import MailboxChange
@@ -232,6 +233,16 @@ def sent_copy_is_forgotten_with_the_outbox_entry(patch: pytest.MonkeyPatch) -> N
     patch.setattr(submission.OutboxSubmission, "_place", lossy)
 
 
+def explain_leaves_out_a_way(patch: pytest.MonkeyPatch) -> None:
+    explain = HubExplainer.explain
+
+    async def forgetful(self: HubExplainer, question: Any) -> Any:
+        told = await explain(self, question)
+        return msgspec.structs.replace(told, onward=told.onward[:1])
+
+    patch.setattr(HubExplainer, "explain", forgetful)
+
+
 SABOTAGES = (
     Sabotage("hub answers 250 before its commit", 0, hub_answers_before_its_commit),
     Sabotage("hub does not commit the transfer key", 0, hub_does_not_commit_the_key),
@@ -251,4 +262,5 @@ SABOTAGES = (
     Sabotage("mailboxes of two recipients are mixed up", 0, two_recipients_mailboxes_are_mixed_up),
     Sabotage("a repeated submission is filed again", 0, a_repeated_submission_is_filed_again),
     Sabotage("a Sent copy is lost", 0, sent_copy_is_forgotten_with_the_outbox_entry),
+    Sabotage("explain leaves out a way", 0, explain_leaves_out_a_way),
 )

@@ -24,9 +24,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from foundation.interfaces.world import MailExchanger
 from foundation.mail.errors import MailError
+from waypost.explain import Way
 from waypost.simulator.checker import Checker
 from waypost.simulator.databases import simulated_databases
 from waypost.simulator.faults import Plan, SeededWeather, plan_of
+from waypost.simulator.foretelling import differences, foretell
 from waypost.simulator.journal import Entry, Journal
 from waypost.simulator.ledger import Attempt, Ledger
 from waypost.simulator.loop import PROCESS, SimulatedLoop, Standstill
@@ -152,6 +154,9 @@ class Run:
             self.plan.directory_seconds,
         )
         self.readers: list[Reader] = []
+        self._office = Machine("operator", "10.0.0.252")
+        self._foretold: list[tuple[Attempt, Way]] = []
+        """In calm weather: what was explained before it was sent."""
         loop.on_error = self._unhandled
 
     async def main(self) -> Verdict:
@@ -264,7 +269,13 @@ class Run:
         submissions = topology.access[0].submissions
         assert submissions is not None
         server = Server(submissions.host, submissions.port, context_of(""))
-        return await writer.send(draft.sender, draft, lambda: server, (draft.sender, PASSWORD))
+        way = None
+        if self.plan.calm:
+            way = await self._as(self._office, foretell(self.organisation, draft, draft.body_bytes))
+        attempt = await writer.send(draft.sender, draft, lambda: server, (draft.sender, PASSWORD))
+        if way is not None and attempt.answer == "accepted":
+            self._foretold.append((attempt, way))
+        return attempt
 
     # --- the end
 
@@ -300,6 +311,8 @@ class Run:
         truth.events = read_events(self.organisation.topology)
         checker = Checker(self.ledger, truth, people, self.readers, self.domain)
         findings = checker.findings()
+        for attempt, way in self._foretold:
+            findings += differences(attempt, way, truth.events, self._servers)
         findings += broken_ways(truth.events, self.ledger, people, self._servers, calm=self.plan.calm)
         return self._sum_up(findings, truth, checker.possible_doubles)
 
