@@ -61,6 +61,11 @@ class Servers:
         self._servers = chosen
         return self
 
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Asks these no more."""
+        left_out = tuple(names)
+        self._servers = [server for server in self._servers if server.name not in left_out]
+
     async def __aenter__(self) -> Servers:
         return self
 

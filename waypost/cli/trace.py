@@ -36,8 +36,9 @@ def trace(
     """
     wanted = message_id.strip().removeprefix("<").removesuffix(">")
     servers = Servers(load_topology(config))
+    names = servers.names
     events, gaps = asyncio.run(collect(servers, wanted))
-    found = build_trace(events, servers.names)
+    found = build_trace(events, names)
     if as_json:
         print_json(_document(found, gaps))
     elif found.messages:
@@ -73,6 +74,7 @@ async def collect(servers: Servers, message_id: str) -> tuple[list[TrackingEvent
                     continue
                 own = by_server.setdefault(answer.server.name, {})
                 own.update(dict.fromkeys(answer.value))
+            servers.leave_out(gaps)
             asked = further_ids(event for own in by_server.values() for event in own)
             if set(asked) <= set(known):
                 break

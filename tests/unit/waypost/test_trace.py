@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from config.reader import read_topology
 from foundation.interfaces.tracking import TrackingEvent
+from foundation.mail.errors import Unavailable
+from waypost.cli.control import Servers
+from waypost.cli.trace import collect
 from waypost.trace import build_trace, every_visit, further_ids
 
+CONFIG = Path(__file__).parents[3] / "config" / "two-sites.toml"
 SERVERS = ("access", "store-a", "hub-a", "hub-b", "store-b")
 
 
@@ -206,3 +215,43 @@ def test_a_report_hangs_where_it_was_made() -> None:
 
 def test_no_events_make_no_message() -> None:
     assert build_trace([], SERVERS).messages == ()
+
+
+class FakeControl:
+    """A server's control interface with events of its own; counts the questions."""
+
+    def __init__(self, events: list[TrackingEvent] | None) -> None:
+        self.events = events
+        self.questions = 0
+
+    async def trace(
+        self, message_id: str, network_message_ids: tuple[str, ...]
+    ) -> AsyncIterator[tuple[TrackingEvent, ...]]:
+        self.questions += 1
+        if self.events is None:
+            raise Unavailable("no answer")
+        yield tuple(self.events)
+
+
+async def test_who_can_not_be_reached_is_asked_once_and_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Recorder()
+    across_sites(record)
+    record("store-a", "DSN", related="n1", network_message_id="n2")
+    controls = {
+        name: FakeControl([event for event in record.events if event.server == name])
+        for name in ("hub-a", "store-a", "store-b")
+    } | {"hub-b": FakeControl(None), "access": FakeControl([])}
+    servers = Servers(read_topology(CONFIG, {}))
+    monkeypatch.setattr(servers, "_client", lambda server: FakeClient(controls[server.name]))
+    events, gaps = await collect(servers, "m1@example.org")
+    assert gaps == {"hub-b": "no answer"}
+    assert {event.server for event in events} == {"store-a", "hub-a", "store-b"}
+    assert controls["hub-b"].questions == 1 < controls["hub-a"].questions
+
+
+class FakeClient:
+    def __init__(self, control: FakeControl) -> None:
+        self._control = control
+
+    def interface(self, protocol: object) -> FakeControl:
+        return self._control
