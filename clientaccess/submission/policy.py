@@ -17,20 +17,23 @@ POSTMASTER = "postmaster"
 async def current_credentials(user: Credentials | None, directory: Directory) -> Credentials:
     """What the directory says by now of the user who logged on.
 
-    Raises MailError 530 5.7.0 without logon, 535 5.7.8 when the user is gone, 451 when it can't be asked.
+    Raises MailError 530 5.7.0 without logon or when the user is gone, 451 when it can't be asked.
     """
     if user is None:
         raise MailError(530, "5.7.0", "Authentication required")  # RFC 6409 4.3
     credentials = await directory.credentials(user.user.address)
     if credentials is None or credentials.user.recipient_id != user.user.recipient_id:
-        raise MailError(535, "5.7.8", "The account is gone")
+        raise MailError(530, "5.7.0", "The account is gone")
     return credentials
 
 
 def check_sender(sender: Sender, user: Credentials) -> None:
-    """Own addresses only, also with a detail (`user+detail@`, RFC 5233). Raises MailError 550 5.7.1."""
+    """Own addresses only, also with a detail (`user+detail@`, RFC 5233), or the null sender.
+
+    Raises MailError 550 5.7.1.
+    """
     if not sender.address:
-        raise MailError(550, "5.7.1", "A user can't send as the null sender")
+        return  # RFC 6409 3.2: of read receipts, for one
     key = address_key(sender.address)
     local, domain = split_address(key)
     base, plus, _ = local.partition("+")

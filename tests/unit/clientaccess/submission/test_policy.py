@@ -26,6 +26,7 @@ def directory(**settings: Any) -> Directory:
         "sales@home.example",
         "alice+list@home.example",
         '"alice"@home.example',
+        "",
     ],
 )
 def test_own_addresses(address: str) -> None:
@@ -34,7 +35,7 @@ def test_own_addresses(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["", "bob@home.example", "alice@other.example", "+alice@home.example", "al+ice@home.example"],
+    ["bob@home.example", "alice@other.example", "+alice@home.example", "al+ice@home.example"],
 )
 def test_other_addresses(address: str) -> None:
     with pytest.raises(MailError) as caught:
@@ -81,7 +82,7 @@ async def test_credentials_are_those_of_now() -> None:
     for users in ({}, {"alice@home.example": somebody_else}):
         with pytest.raises(MailError) as caught:
             await current_credentials(USER, directory(users=users))
-        assert (caught.value.code, caught.value.status) == (535, "5.7.8")
+        assert (caught.value.code, caught.value.status) == (530, "5.7.0")
 
 
 def test_headers() -> None:
