@@ -130,6 +130,8 @@ class Watchers:
 async def until_visible(system: System, load: Load) -> Measures:
     """Everything is sent, and waited for."""
     mailboxes = receivers(system, max(MAILBOXES, load.recipients))
+    if len(mailboxes) < load.recipients:
+        raise ValueError(f"{load.recipients} recipients a message need twice as many mailboxes")
     addresses = [user.address for user in mailboxes]
 
     def recipients(number: int) -> list[str]:
