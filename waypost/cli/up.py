@@ -55,8 +55,8 @@ def up(config: ConfigOption = None, without: WithoutOption = None) -> int:
             if found is None:  # later commands would take it for the configuration of what is there
                 file.unlink()
             raise
-        resolved = _resolve(topology, apart)
         print_users(topology.data, users)
+        resolved = _resolve(topology, apart)
         return asyncio.run(_supervise(resolved, apart, began, lambda: _read_again(file, topology, resolved)))
     finally:
         lock.release()

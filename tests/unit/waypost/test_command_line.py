@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,17 @@ def test_values_for_people_and_for_programs() -> None:
         "3 h 5 min",
     ]
     assert [size(n) for n in (10, 2048, 5 << 20)] == ["10 B", "2.0 KiB", "5.0 MiB"]
+
+
+def test_passwords_are_shown_though_a_port_is_in_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "busy.toml"
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        config.write_text(CONFIG.read_text().replace("127.0.0.1:2525", f"127.0.0.1:{port}"))
+        assert run(["up", "--config", str(config)]) == 2
+    printed = capsys.readouterr()
+    assert f"127.0.0.1:{port}: the port is in use" in printed.err
+    users = json.loads(Path("data/demo-users.json").read_text())
+    assert users and all(user["password"] in printed.out for user in users)
