@@ -86,7 +86,9 @@ def prepare_certificates(
     """The CA where there is none, and every certificate that is missing or due; returns whose were issued."""
     folder, disk, now_ms = topology.certificates, world.disk, world.clock.now_ms()
     make_authority(folder, topology.organisation, now_ms=now_ms, disk=disk, authority_key=authority_key)
-    hosts: dict[str, Sequence[str]] = {server.name: _hosts(server) for server in servers_of(topology)}
+    hosts: dict[str, Sequence[str]] = {
+        server.name: (topology.host_name(server.name), *_hosts(server)) for server in servers_of(topology)
+    }
     hosts[OPERATOR] = ()
     issued = tuple(
         name

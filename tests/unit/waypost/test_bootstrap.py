@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 import waypost.bootstrap
 from config.model import Topology
@@ -39,6 +40,13 @@ def test_everything_is_made_once(topology: Topology) -> None:
     assert prepare(topology, real_world()) == ()
     assert read_users(demo_users_file(topology)) == made
     assert prepare_certificates(topology, real_world()) == ()
+
+
+def test_certificates_are_good_for_the_names_that_servers_say(topology: Topology) -> None:
+    prepare_certificates(topology, real_world())
+    certificate = x509.load_pem_x509_certificate((topology.certificates / "access.pem").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {"access", "access.example.test", "localhost"} <= set(names.get_values_for_type(x509.DNSName))
 
 
 def test_a_removed_demo_user_does_not_come_back(topology: Topology) -> None:
