@@ -96,6 +96,19 @@ def _method(service: str, name: str, function: Callable[..., Any]) -> Method:
         upload=upload,
         upload_at=upload_at,
         arguments=arguments,
-        decode_arguments=msgspec.msgpack.Decoder(arguments).decode,
-        decode_result=msgspec.msgpack.Decoder(result).decode,
+        decode_arguments=_decoder(arguments),
+        decode_result=_decoder(result),
     )
+
+
+def _decoder(kind: Any) -> Callable[[msgspec.Raw], Any]:
+    """Raises msgspec.MsgspecError alone: the library tells of text that is not UTF-8 in another way."""
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def decoded(raw: msgspec.Raw) -> Any:
+        try:
+            return decode(raw)
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise msgspec.DecodeError(str(error)) from error
+
+    return decoded

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 
+import msgspec
 import pytest
 
 from foundation.interfaces.mailbox_store import (
@@ -114,6 +115,13 @@ async def test_a_service_that_is_not_offered() -> None:
 async def test_malformed_arguments_fail_this_call_only(remote: MailboxStore) -> None:
     with pytest.raises(MailError, match="malformed") as caught:
         await remote.folder("m", 17)  # type: ignore[arg-type]
+    assert not caught.value.permanent
+    assert await remote.folders("m") == (FOLDER,)
+
+
+async def test_text_that_is_not_utf8_fails_this_call_only(remote: MailboxStore) -> None:
+    with pytest.raises(MailError, match="malformed") as caught:
+        await remote.folder("m", msgspec.Raw(b"\xa1\xff"))  # type: ignore[arg-type]
     assert not caught.value.permanent
     assert await remote.folders("m") == (FOLDER,)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 
 from foundation.interfaces.control import Control
@@ -79,6 +80,13 @@ def test_a_newer_caller_may_send_more_and_an_older_one_less() -> None:
     plain = methods_of(Mixed)["plain"]
     assert plain.unpack(value([1, "b", "new"]), None) == [1, "b"]
     assert plain.unpack(value([1]), None) == [1, "two"]
+
+
+@pytest.mark.parametrize("text", [b"\xa1\xff", b"\xa3\xed\xa0\x80"])
+def test_text_that_is_not_utf8_is_malformed(text: bytes) -> None:
+    plain = methods_of(Mixed)["plain"]
+    with pytest.raises(msgspec.MsgspecError):
+        plain.unpack(msgspec.Raw(b"\x92\x01" + text), None)
 
 
 def test_what_can_not_be_called_from_afar() -> None:
