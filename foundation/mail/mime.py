@@ -307,7 +307,9 @@ class _Scanner:
             frame = self.frames.pop()
             if self.boundaries.get(frame.boundary) == len(self.frames):
                 del self.boundaries[frame.boundary]
-            part = self._part(frame, max(end, frame.body_start))
+            # A header that a delimiter ends keeps its last line end, and so does what encloses it.
+            end = max(end, frame.body_start)
+            part = self._part(frame, end)
             if self.frames:
                 parent = self.frames[-1]
                 parent.children.append(part)

@@ -345,3 +345,14 @@ def test_hostile_content_takes_linear_time(content: bytes) -> None:
 def test_search_is_bounded() -> None:
     message = b"A: b\r\n\r\n" + b"x" * 10_000
     assert sum(map(len, searchable_texts(message, limit_octets=100))) <= 100
+
+
+def test_a_header_ended_by_a_delimiter_lies_within_the_message_that_encloses_it() -> None:
+    message = (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+        b"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\n--b--\r\n"
+    )
+    enclosing = scan(message).part.children[0]
+    (enclosed,) = enclosing.children
+    assert message[enclosed.header_start : enclosed.body_start] == b"Subject: x\r\n"
+    assert enclosed.body_start == enclosed.body_end == enclosing.body_end
