@@ -142,7 +142,7 @@ class Connection(asyncio.Protocol):
         if self._session.ended:
             return
         self._fragments.feed(data)
-        if self._session.user:
+        if self._session.user and self._writable is None:  # sending does not make up for not reading
             self._arm()
         if self._readable is not None and not self._readable.done():
             self._readable.set_result(None)

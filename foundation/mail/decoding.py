@@ -8,11 +8,10 @@ from __future__ import annotations
 import binascii
 import re
 from encodings.aliases import aliases
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from foundation.mail.content_fields import Params
-    from foundation.mail.headers import Buffer
     from foundation.mail.mime import Part
 
 TEXT_OCTETS_MAX = 8 * 1024 * 1024
@@ -93,12 +92,25 @@ def decode_transfer(octets: bytes, encoding: str) -> bytes:
     return octets
 
 
-def decode_text(buffer: Buffer, part: Part, limit_octets: int = TEXT_OCTETS_MAX) -> str:
+class Octets(Protocol):
+    """A message's octets, by slices: a buffer, or something that reads them when they are asked for."""
+
+    def __getitem__(self, span: slice, /) -> bytes | bytearray: ...
+
+
+def decode_text(buffer: Octets, part: Part, limit_octets: int = TEXT_OCTETS_MAX) -> str:
     """The text of a text part, of at most limit_octets encoded octets."""
     octets = bytes(buffer[part.body_start : min(part.body_end, part.body_start + limit_octets)])
     return decode_charset(
         decode_transfer(octets, part.encoding), parameter(part.params, "charset").encode("utf-8", "replace")
     )
+
+
+def decode_header_block(header: bytes) -> str:
+    """All fields as text, unfolded."""
+    for fold in (b"\r\n ", b"\r\n\t", b"\n ", b"\n\t"):
+        header = header.replace(fold, fold[-1:])
+    return decode_header(header)
 
 
 def parameter(params: Params, name: str) -> str:

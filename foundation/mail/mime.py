@@ -23,24 +23,24 @@ from foundation.mail.content_fields import (
     first_word,
     media_type,
 )
-from foundation.mail.decoding import decode_header, decode_text
+from foundation.mail.decoding import decode_header_block, decode_text
 from foundation.mail.headers import find_fields, header_block, unfold
 from foundation.mail.imap_envelope import ENVELOPE_FIELDS, envelope_of, merge_fields
 
 if TYPE_CHECKING:
+    from foundation.mail.decoding import Octets
     from foundation.mail.headers import Buffer
 
 __all__ = [
     "Params",
     "Part",
     "Scan",
-    "decode_header",
     "decode_parts",
-    "decode_text",
     "encode_parts",
     "find_part",
     "scan",
     "searchable_texts",
+    "texts_of",
 ]
 
 DEPTH_MAX = 100
@@ -173,26 +173,26 @@ def searchable_texts(
 
     At most limit_octets encoded octets are looked at. `root` saves the scan where the parts are known.
     """
+    return texts_of(buffer, root or scan(buffer).part, header, limit_octets)
+
+
+def texts_of(
+    octets: Octets, root: Part, header: bool, limit_octets: int = SEARCHED_OCTETS_MAX
+) -> Iterator[str]:
+    """The same, of a message whose parts are known: nothing but headers and text parts is asked for."""
     remaining = limit_octets
-    top = root or scan(buffer).part
-    waiting = [(top, header)]
+    waiting = [(root, header)]
     while waiting and remaining > 0:
         part, with_header = waiting.pop()
         if with_header:
             end = min(part.body_start, part.header_start + remaining)
-            yield _header_text(bytes(buffer[part.header_start : end]))
+            yield decode_header_block(bytes(octets[part.header_start : end]))
             remaining -= end - part.header_start
         if part.children:
             waiting.extend((child, part.is_message) for child in reversed(part.children))
         elif part.type in ("text", "message") and remaining > 0:
-            yield decode_text(buffer, part, remaining)
+            yield decode_text(octets, part, remaining)
             remaining -= part.size
-
-
-def _header_text(header: bytes) -> str:
-    for fold in (b"\r\n ", b"\r\n\t", b"\n ", b"\n\t"):
-        header = header.replace(fold, fold[-1:])
-    return decode_header(header)
 
 
 _ENCODER = msgspec.msgpack.Encoder()

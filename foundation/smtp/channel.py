@@ -109,8 +109,9 @@ class Channel:
     async def flush(self) -> None:
         """Writes the gathered replies; waits while the client does not read. Raises Gone."""
         self._write()
+        until = self._loop.time() + self._idle_seconds  # sending meanwhile does not prolong it
         while self._writing_paused and not self.gone:
-            await self._sleep(self._loop.time() + self._idle_seconds)
+            await self._sleep(until)
 
     def farewell(self, reply: Reply) -> Gone:
         """The last reply, then the connection is closed; raise what this returns."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from foundation.interfaces.mailbox_store import (
     And,
@@ -16,9 +16,13 @@ from foundation.interfaces.mailbox_store import (
 )
 from foundation.mail.decoding import decode_header
 from foundation.mail.headers import find_fields, header_block, unfold
-from foundation.mail.mime import decode_parts, searchable_texts
+from foundation.mail.mime import decode_parts, texts_of
 
 Predicate = Callable[["MessageText"], bool]
+
+WHOLE_BYTES_MAX = 262144
+"""Smaller messages are read at once and their texts kept; of larger ones one text part is in memory at a
+time, and what is no text is not read."""
 
 
 def fold(text: str) -> str:
@@ -62,13 +66,19 @@ class MessageText:
                 value = unfold(header[field.value_start : field.end])
                 yield field.name, fold(decode_header(value).strip())
 
-    def body_texts(self) -> list[str]:
+    def body_texts(self) -> Iterable[str]:
+        """Of all text parts, folded for comparison."""
+        root = decode_parts(self._parts)
+        if self._size_bytes > WHOLE_BYTES_MAX:
+            return map(fold, texts_of(self, root, header=False))
         if self._body is None:
-            self.bytes_read += self._size_bytes
-            buffer = self._read(0, self._size_bytes)
-            texts: Iterator[str] = searchable_texts(buffer, header=False, root=decode_parts(self._parts))
-            self._body = [fold(text) for text in texts]
+            self._body = [fold(text) for text in texts_of(self[0 : self._size_bytes], root, header=False)]
         return self._body
+
+    def __getitem__(self, span: slice, /) -> bytes:
+        """These of its bytes."""
+        self.bytes_read += span.stop - span.start
+        return self._read(span.start, span.stop - span.start)
 
 
 def predicate(key: Key) -> Predicate:

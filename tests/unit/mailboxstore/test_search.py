@@ -25,7 +25,8 @@ from foundation.interfaces.mailbox_store import (
     TextContains,
     YoungerThan,
 )
-from mailboxstore.search import runner
+from foundation.mail.mime import encode_parts, scan
+from mailboxstore.search import runner, text
 from tests.unit.mailboxstore.bench import ALICE, Bench, message
 from tests.unit.mailboxstore.test_store_folders import refused
 
@@ -149,6 +150,24 @@ async def test_text_is_read_in_slices(filled: Bench, monkeypatch: pytest.MonkeyP
     assert await found(filled, TextContains(text="fruit")) == [1, 2]
     monkeypatch.setattr(runner, "SLICE_MESSAGES", 3)
     assert await found(filled, TextContains(text="apples")) == [1, 4]
+
+
+async def test_of_large_messages_text_alone_is_read(filled: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "WHOLE_BYTES_MAX", 0)
+    assert await found(filled, TextContains(text="fruit")) == [1, 2]
+    assert await found(filled, BodyContains(text="versteckter text")) == [3]
+    attached = LATIN.replace(
+        b"--b--\r\n",
+        b"--b\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+        + b"QUFB\r\n" * 5000
+        + b"--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: within\r\n\r\nenclosed\r\n--b--\r\n",
+    )
+    parts = encode_parts(scan(attached).part)
+    message = text.MessageText(lambda at, length: attached[at : at + length], len(attached), 200, parts)
+    for wanted in ("schöne", "versteckter", "subject: within", "enclosed"):
+        assert text.predicate(BodyContains(text=wanted))(message), wanted
+    assert not text.predicate(BodyContains(text="QUFB"))(message)
+    assert message.bytes_read < 2000
 
 
 async def test_search_beyond_all_use(filled: Bench) -> None:

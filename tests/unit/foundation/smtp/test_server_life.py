@@ -1,9 +1,12 @@
 """Connections that come, wait, vanish and are closed; stopping."""
 
 import asyncio
+from unittest.mock import Mock
 
 import pytest
 
+from foundation.smtp.channel import Channel
+from foundation.smtp.reply import Reply
 from foundation.smtp.server import SmtpServer
 from tests.unit.foundation.smtp.conftest import WAIT_SECONDS, Certificates, Connect, Mailroom, Serve
 
@@ -94,6 +97,22 @@ async def test_a_client_that_does_not_read_is_cut_off(serve: Serve, connect: Con
     talk.send(b"NOOP\r\n" * 2_000_000)
     await asyncio.wait_for(room.closed.wait(), 30)
     assert server_of(serve).connections == 0
+
+
+async def test_sending_on_does_not_make_up_for_not_reading() -> None:
+    transport = Mock(spec=asyncio.Transport)
+    transport.is_closing.return_value = False
+    channel = Channel(transport, asyncio.get_running_loop(), idle_seconds=0.1)
+    channel.say(Reply.of(250, "2.0.0", "OK"))
+    channel.pause_writing()
+    flushing = asyncio.create_task(channel.flush())
+    async with asyncio.timeout(5):
+        while not channel.gone:
+            channel.feed(b"NOOP\r\n")
+            await asyncio.sleep(0.02)
+    await flushing
+    transport.abort.assert_called_once()
+    channel.lost()
 
 
 async def test_connections_are_bounded(serve: Serve, connect: Connect) -> None:
