@@ -9,6 +9,9 @@ from datetime import datetime, timedelta
 
 from foundation.interfaces.mailbox_store import ANSWERED, DELETED, DRAFT, FLAGGED, SEEN, Role
 from foundation.mail.errors import MailError
+from foundation.rpc.errors import CallFailed
+
+STORE_AWAY = "The mailbox store can't be reached now, try again later"
 
 _ASTRING = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]+")
 _QUOTABLE = re.compile(rb"[\x20-\x7e]*")
@@ -131,6 +134,12 @@ def status(tag: bytes, condition: bytes, sentence: str, code: bytes = b"") -> by
     """A status line: OK, NO, BAD, BYE, PREAUTH; the tag is `*` for an untagged one."""
     bracketed = b"[%b] " % code if code else b""
     return b"%b %b %b%b\r\n" % (tag or b"*", condition, bracketed, text(sentence))
+
+
+def failure(tag: bytes, error: MailError) -> bytes:
+    """The NO of an error. Where servers inside are, and what is wrong with them, is not a client's matter."""
+    away = isinstance(error, CallFailed)
+    return status(tag, b"NO", STORE_AWAY if away else error.sentence, error_code(error))
 
 
 _REASON_CODES = {

@@ -249,14 +249,13 @@ class Session:
         except Farewell as error:
             self.bye(error.sentence, error.code)
         except MailError as error:
-            self._out.write(responses.status(tag, b"NO", error.sentence, responses.error_code(error)))
+            self._out.write(responses.failure(tag, error))
         except Disconnected:
             raise
         except Exception:
             trace_id = self._entropy.identifier()
             _log.exception("IMAP command failed", extra={"trace_id": trace_id, "user": self.user})
-            told = unexpected(trace_id)
-            self._out.write(responses.status(tag, b"NO", told.sentence, responses.error_code(told)))
+            self._out.write(responses.failure(tag, unexpected(trace_id)))
         return False
 
     @property

@@ -160,10 +160,11 @@ class SubmissionSession:
         until = 0.0
         while True:
             try:
-                await self._desk.store_of(user).submit(submission, _completed(header, content, offset))
+                async with asyncio.timeout(max(until - clock.monotonic(), 0) if until else None):
+                    await self._desk.store_of(user).submit(submission, _completed(header, content, offset))
                 return
-            except CallFailed as error:
-                unknown = error.sent or bool(until)
+            except (CallFailed, TimeoutError) as error:
+                unknown = isinstance(error, TimeoutError) or error.sent or bool(until)
                 until = until or clock.monotonic() + self._desk.repeat_seconds
                 log.warning(
                     "the mailbox store did not answer: %s",

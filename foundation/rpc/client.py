@@ -8,6 +8,7 @@ early is cancelled there; a slow reader makes the server wait.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from typing import Any, TypeVar, cast
 from foundation.rpc.calling import CallingConnection
 from foundation.rpc.errors import ConnectionLost
 from foundation.rpc.methods import Method, methods_of
+from foundation.world.failures import reason
 
 CONNECT_SECONDS = 10.0
+log = logging.getLogger("waypost.rpc")
+
 CALL_SECONDS = 30.0
 
 P = TypeVar("P")
@@ -108,7 +112,7 @@ class RpcClient:
             connection.abort()
             raise ConnectionLost(f"{target} did not answer in {CONNECT_SECONDS:g} s", sent=False) from error
         except OSError as error:
-            raise ConnectionLost(f"{target} can't be reached: {error}", sent=False) from error
+            raise ConnectionLost(f"{target} can't be reached: {reason(error)}", sent=False) from error
         except BaseException:
             connection.abort()
             raise
@@ -119,7 +123,11 @@ class RpcClient:
 
     def _connected(self, task: asyncio.Task[CallingConnection]) -> None:
         self._connecting = None
-        if not task.cancelled() and task.exception() is None:
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            log.info("no RPC connection: %s", error)
+        else:
             self._connection = task.result()
 
 

@@ -24,7 +24,8 @@ from foundation.rpc.frames import (
 )
 from foundation.rpc.streams import WINDOW_BYTES, Outgoing, pieces
 
-KEEP_ALIVE_SECONDS = 30.0
+KEEP_ALIVE_SECONDS = 5.0
+"""A peer that says nothing for two or three times as long is given up."""
 JOINED_BYTES = 64 * 1024
 
 log = logging.getLogger("waypost.rpc")

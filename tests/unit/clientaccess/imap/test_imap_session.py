@@ -12,6 +12,7 @@ from clientaccess.imap.responses import SYSTEM_FLAGS
 from config.model import Limits
 from foundation.interfaces.mailbox_store import SEEN
 from foundation.mail.errors import MailError, Unavailable
+from foundation.rpc.errors import ConnectionLost
 from tests.unit.clientaccess.imap.conftest import SIMPLE
 from tests.unit.clientaccess.imap.rig import MemoryStore, Talk, a_server
 
@@ -107,14 +108,17 @@ async def test_bad_commands_in_a_row_end_the_connection(port: int) -> None:
 async def test_every_way_of_failing(store: MemoryStore, talk: Talk, caplog: pytest.LogCaptureFixture) -> None:
     store.failure = Unavailable("The store is away")
     assert await talk.ask("SELECT INBOX") == [b"t2 NO [UNAVAILABLE] The store is away"]
+    store.failure = ConnectionLost("127.0.0.1:2726 can't be reached: [Errno 111]", sent=False)
+    response = (await talk.ask("CREATE x"))[-1]
+    assert response == b"t3 NO [UNAVAILABLE] The mailbox store can't be reached now, try again later"
     store.failure = MailError(452, "4.3.1", "Disk full")
-    assert await talk.ask("CREATE x") == [b"t3 NO [UNAVAILABLE] Disk full"]
+    assert await talk.ask("CREATE x") == [b"t4 NO [UNAVAILABLE] Disk full"]
     store.failure = KeyError("a secret text")
     response = (await talk.ask("CREATE x"))[-1]
-    assert response.startswith(b"t4 NO [SERVERBUG] ")
+    assert response.startswith(b"t5 NO [SERVERBUG] ")
     assert b"secret" not in response
     assert caplog.records[-1].trace_id.encode() in response  # type: ignore[attr-defined]
-    assert (await talk.ask("CREATE x"))[-1].startswith(b"t5 OK")
+    assert (await talk.ask("CREATE x"))[-1].startswith(b"t6 OK")
 
 
 async def test_enable(talk: Talk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -81,10 +82,14 @@ class FakeStore:
     failures: list[Exception] = field(default_factory=list)
     """Raised by the next calls, after the content was read."""
     submitted: list[tuple[Submission, bytes]] = field(default_factory=list)
+    silent: bool = False
+    """After the first call there is no answer any more."""
 
     async def submit(self, submission: Submission, content: AsyncIterator[bytes]) -> None:
         body = b"".join([piece async for piece in content])
         self.submitted.append((submission, body))
+        if self.silent and len(self.submitted) > 1:
+            await asyncio.Event().wait()
         if self.failures:
             raise self.failures.pop(0)
 

@@ -1,5 +1,6 @@
 """From a mail program to the store's commit."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 
@@ -8,7 +9,7 @@ import pytest
 from foundation.interfaces.mailbox_store import Refusal
 from foundation.mail.envelope import Recipient, Sender
 from foundation.mail.errors import Unavailable
-from foundation.rpc.errors import ConnectionLost
+from foundation.rpc.errors import ConnectionLost, DeadlineExceeded
 from foundation.smtp.client import ConnectionFailed, SendResult, SmtpConnection
 from tests.unit.clientaccess.submission.conftest import Office
 
@@ -228,6 +229,17 @@ async def test_an_unknown_outcome_is_not_repeated_for_ever(office: Office) -> No
     result = await send(connection)
     assert (result.final[0].code, result.final[0].status) == (451, "4.3.2")
     assert 2 < len(office.store.submitted) < 1000
+    await connection.quit()
+
+
+async def test_a_store_that_falls_silent_holds_nobody_up(office: Office) -> None:
+    office.store.silent = True
+    office.store.failures = [DeadlineExceeded("no answer", sent=True)]
+    connection = await office.log_on()
+    async with asyncio.timeout(5):
+        result = await send(connection)
+    assert (result.final[0].code, result.final[0].status) == (451, "4.3.2")
+    assert len(office.store.submitted) == 2
     await connection.quit()
 
 
