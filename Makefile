@@ -2,11 +2,12 @@
 # make install the set-up alone: .venv/bin/waypost              make lock   renew the locked dependencies
 # make bench  compare with Postfix + Dovecot; CASE="NAME …" for some, ROUNDS=3, SCALE=1
 # make docs    make docs/ anew where it is made from the code   make soak MINUTES=10   faults on real servers
+# make fuzz SECONDS=600   hostile octets for all that reads from the network, so long for each; TARGETS="mime rpc" for some
 # make test-compose   build the image, and run and test the containers of docker-compose.yml
 CASE :=
 ROUNDS := 3
 SCALE := 1
-.PHONY: bench install-bench up install install-tests install-programs install-curl test test-compose check lint docs lock docs/programs.md
+.PHONY: fuzz bench install-bench up install install-tests install-programs install-curl test test-compose check lint docs lock docs/programs.md
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -43,6 +44,7 @@ install-tests: $(VENV)/.installed-tests
 up: install install-curl
 	$(BIN)/waypost up
 
+test: export WAYPOST_FUZZ_SECONDS := 60
 test: install-tests install-programs check
 
 bench: install install-bench
@@ -58,6 +60,9 @@ test-compose:
 
 soak: install-tests
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),3) $(if $(SEED),--seed $(SEED))
+
+fuzz: install-tests
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
 check: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
