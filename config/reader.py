@@ -41,6 +41,7 @@ S = TypeVar("S", bound=Settings)
 _LAST_NUMBER = re.compile(r"\[[0-9]+\]$")
 _SECTIONS = tuple(each.name for each in SECTIONS)
 _ORGANISATION = keys_of(Topology)
+_SERVER_KEYS = ("role", *dict.fromkeys(key for kind in ROLES.values() for key in keys_of(kind)))
 
 
 def read_topology(file: Path, environment: Mapping[str, str]) -> Topology:
@@ -173,6 +174,9 @@ class _Reading:
             if not isinstance(role, str) or role not in ROLES:
                 problem = "is missing" if role is None else f"{role!r} is no role"
                 self._problem(f"{place}.role", problem, f"take one of {quoted(ROLES)}")
+                for key in values:
+                    if key not in _SERVER_KEYS:
+                        self._problem(f"{place}.{key}", "unknown key", unknown(key, _SERVER_KEYS, "keys"))
                 continue
             if "name" in values:
                 self._problem(f"{place}.name", "unknown key", "the server's name stands in the table's title")

@@ -9,6 +9,8 @@ import re
 import ssl
 from collections.abc import AsyncIterator
 
+from foundation.world.failures import reason
+
 LINE_BYTES_MAX = 64 * 1024
 ANSWER_SECONDS = 15.0
 
@@ -37,7 +39,7 @@ class ImapClient:
                     host, port, ssl=context if implicit else None, limit=LINE_BYTES_MAX
                 )
         except (OSError, TimeoutError) as error:
-            raise ImapFailed(f"{host}:{port} can't be reached: {error or 'no answer'}") from error
+            raise ImapFailed(f"{host}:{port} can't be reached: {reason(error) or 'no answer'}") from error
         client = cls(reader, writer)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -49,7 +51,7 @@ class ImapClient:
                     await writer.start_tls(context)
         except (OSError, TimeoutError) as error:
             client.abort()
-            raise ImapFailed(f"{host}:{port} could not start TLS: {error or 'no answer'}") from error
+            raise ImapFailed(f"{host}:{port} could not start TLS: {reason(error) or 'no answer'}") from error
         except BaseException:
             client.abort()
             raise

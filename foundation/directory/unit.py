@@ -52,7 +52,9 @@ def recipient_of(connection: Connection, address: str, kind: str = "") -> Row[An
     )
     row = connection.execute(query).first()
     if row is None:
-        raise NotFound(f"there is no {kind or 'recipient'} {address}")
+        raise NotFound(
+            f"there is no {kind or 'recipient'} {address}", f"waypost {kind or 'user'} list shows all"
+        )
     if kind and row.kind != kind:
         raise NotFound(f"{address} is a {row.kind}, not a {kind}")
     return row

@@ -155,7 +155,7 @@ def remove_alias(unit: Unit, alias: str) -> None:
     key = address_key(alias.strip())
     row = unit.connection.execute(select(addresses).where(addresses.c.address_key == key)).first()
     if row is None or not row.recipient_id:
-        raise NotFound(f"there is no alias {alias}")
+        raise NotFound(f"there is no alias {alias}", "waypost alias list shows all")
     recipient = recipient_of(unit.connection, alias)
     if row.is_primary:
         raise InUse(
@@ -229,7 +229,7 @@ def show_alias(connection: Connection, alias: str) -> AliasRecord:
     query = _ALIASES.where(addresses.c.address_key == key)
     row = connection.execute(query).first()
     if row is None:
-        raise NotFound(f"there is no alias {alias}")
+        raise NotFound(f"there is no alias {alias}", "waypost alias list shows all")
     return AliasRecord(alias=row.alias, address=row.address, kind=row.kind)
 
 

@@ -22,6 +22,7 @@ from foundation.smtp.replies import Broken, ReplyQueue
 from foundation.smtp.reply import Reply, ReplyError, ReplyReader
 from foundation.smtp.sending import Content, Sending, SendResult, Timeouts
 from foundation.tls import certificate_name
+from foundation.world.failures import reason
 
 __all__ = [
     "ConnectionBroken",
@@ -320,7 +321,7 @@ def _fail(sentence: str, phase: Phase, error: Exception) -> NoReturn:
         reply = _reply(error.code, error.message)
         if reply is not None:
             raise ConnectionFailed(sentence, phase, reply) from error
-    raise ConnectionFailed(f"{sentence} ({error})", phase) from error
+    raise ConnectionFailed(f"{sentence}: {reason(error)}", phase) from error
 
 
 def _reply(code: int, message: str) -> Reply | None:

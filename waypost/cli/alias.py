@@ -10,7 +10,10 @@ from waypost.cli.directory import directory_of, print_record, print_records
 from waypost.cli.options import ConfigOption, JsonOption
 
 application = typer.Typer(
-    help="Aliases: further addresses of users and groups.", no_args_is_help=True, add_completion=False
+    help="Aliases: further addresses of users and groups.",
+    no_args_is_help=True,
+    add_completion=False,
+    epilog="Example: waypost alias add info@example.org dora@example.org",
 )
 
 AliasArgument = Annotated[str, typer.Argument(help="The further address.")]

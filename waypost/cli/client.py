@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from config.model import Topology
     from waypost.clients import Account
 
-application = typer.Typer(help="Settings for mail programs.", no_args_is_help=True, add_completion=False)
+application = typer.Typer(
+    help="Settings for mail programs.",
+    no_args_is_help=True,
+    add_completion=False,
+    epilog="Example: waypost client show --user alice@example.org",
+)
 
 HostOption = Annotated[
     str, typer.Option(help="Name by which mail programs reach this machine; else where the servers listen.")

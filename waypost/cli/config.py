@@ -13,7 +13,10 @@ from waypost.cli.options import ConfigOption, JsonOption, configuration_failed, 
 from waypost.cli.output import CommandFailed, print_json, print_table
 
 application = typer.Typer(
-    help="Check and show the configuration.", no_args_is_help=True, add_completion=False
+    help="Check and show the configuration.",
+    no_args_is_help=True,
+    add_completion=False,
+    epilog="Example: waypost config check two-sites.toml",
 )
 
 

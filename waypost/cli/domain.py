@@ -13,7 +13,12 @@ from waypost.cli.options import ConfigOption, JsonOption
 if TYPE_CHECKING:
     from foundation.directory.records import DomainKind
 
-application = typer.Typer(help="Accepted domains.", no_args_is_help=True, add_completion=False)
+application = typer.Typer(
+    help="Accepted domains.",
+    no_args_is_help=True,
+    add_completion=False,
+    epilog="Example: waypost domain add example.net",
+)
 
 DomainArgument = Annotated[str, typer.Argument(help="Domain name.")]
 

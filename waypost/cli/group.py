@@ -10,7 +10,12 @@ import typer
 from waypost.cli.directory import directory_of, print_record, print_records
 from waypost.cli.options import ConfigOption, JsonOption
 
-application = typer.Typer(help="Distribution groups.", no_args_is_help=True, add_completion=False)
+application = typer.Typer(
+    help="Distribution groups.",
+    no_args_is_help=True,
+    add_completion=False,
+    epilog="Example: waypost group add team@example.org --member alice@example.org",
+)
 
 AddressArgument = Annotated[str, typer.Argument(help="Address of the group.")]
 MembersOption = Annotated[

@@ -6,6 +6,7 @@ A command's module is imported when it is called: servers start fast.
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -58,7 +59,7 @@ application = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    epilog="Start with: waypost up",
+    epilog="Example, to start with: waypost up",
 )
 
 
@@ -104,4 +105,7 @@ def run(arguments: list[str]) -> int:
 
 
 def main() -> None:
+    logging.getLogger("waypost").addHandler(
+        logging.NullHandler()
+    )  # commands speak for themselves; servers log
     sys.exit(run(sys.argv[1:]))

@@ -28,7 +28,11 @@ from waypost.cli.output import (
 )
 
 application = typer.Typer(
-    help="See and move what waits.", no_args_is_help=True, add_completion=False, rich_markup_mode="markdown"
+    help="See and move what waits.",
+    no_args_is_help=True,
+    add_completion=False,
+    epilog="Example: waypost queue list --next-hop hub-b",
+    rich_markup_mode="markdown",
 )
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ import msgspec
 from config.model import Topology
 from foundation.interfaces.explanation import Door, Explains, Explanation, Question
 from waypost.cli.control import Servers
-from waypost.cli.output import NOT_FOUND, CommandFailed
+from waypost.cli.output import NOT_FOUND, PARTIAL, CommandFailed
 from waypost.explain import Answered
 from waypost.servers import Server, find_server, servers_of
 
@@ -43,7 +43,7 @@ class Stations:
         await self._closing.aclose()
 
     async def ask(self, name: str, question: Question) -> Answered:
-        """Raises MailError when the directory can't be asked either."""
+        """Raises MailError, CommandFailed when the directory can't be asked either."""
         answer = await self._servers.ask_one(name, Explains, lambda server: server.explain(question))
         if answer.value is not None:
             return Answered(answer.value)
@@ -115,6 +115,13 @@ class Stations:
             )
             self._closing.push_async_callback(directory.stop)
             await directory.start()
+            if not directory.reachable:
+                raise CommandFailed(
+                    "no_directory",
+                    "not every server can be asked, nor the directory be read to compute what it would do",
+                    mend="start the servers; `waypost up` or `waypost init` makes what is missing",
+                    exit_code=PARTIAL,
+                )
             self._directory = directory
         return self._directory
 

@@ -51,7 +51,10 @@ def trace(
     if gaps:
         return PARTIAL
     if not found.messages:
-        raise CommandFailed("not_found", f"no server knows a message <{wanted}>", exit_code=NOT_FOUND)
+        mend = "the Message-ID stands in the message's header"
+        raise CommandFailed(
+            "not_found", f"no server knows a message <{wanted}>", mend=mend, exit_code=NOT_FOUND
+        )
     return 0
 
 

@@ -13,7 +13,10 @@ from waypost.cli.options import ConfigOption, JsonOption
 from waypost.cli.output import NOT_FOUND, CommandFailed
 
 application = typer.Typer(
-    help="Users: a mailbox and a password each.", no_args_is_help=True, add_completion=False
+    help="Users: a mailbox and a password each.",
+    no_args_is_help=True,
+    add_completion=False,
+    epilog="Example: waypost user show alice@example.org",
 )
 
 AddressArgument = Annotated[str, typer.Argument(help="Any address of the user.")]

@@ -146,6 +146,7 @@ def test_settings_of_every_section(tmp_path: Path) -> None:
             "servers.hub.role: 'hob' is no role; take one of hub, store, access",
         ),
         ('role = "hub"', "", "servers.hub.role: is missing; take one of hub, store, access"),
+        ('role = "hub"', 'rol = "hub"', 'servers.hub.rol: unknown key; did you mean "role"?'),
         (
             'role = "hub"',
             'role = "hub"\nname = "x"',

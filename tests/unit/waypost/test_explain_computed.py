@@ -47,6 +47,17 @@ def test_it_is_computed_and_says_so(config: Path, capsys: pytest.CaptureFixture[
     assert "eve@example.org goes out from hub-a" in shown
 
 
+def test_without_a_directory_it_says_what_makes_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "topology.toml"
+    file.write_text(write_topology(ready_topology("two-sites", tmp_path / "data")))
+    arguments = ["explain", "--from", "alice@example.test", "--to", "bob@example.test", "--json"]
+    assert run([*arguments, "--config", str(file)]) == 4
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert error["code"] == "no_directory" and "waypost init" in error["mend"]
+
+
 def test_as_json(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["explain", "--from", "eve@example.org", "--to", "bob@example.test", "--json"]
     assert run([*arguments, "--config", str(config)]) == 0
