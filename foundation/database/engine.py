@@ -10,6 +10,7 @@ one for each component (`version_table="<component>_schema_version"`), so compon
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,7 @@ def prepare_schema(
     """Blocking; all or nothing. Raises SchemaTooNew, SchemaError."""
     stamp = Table(version_table(component), MetaData(), Column("version_num", String(32), primary_key=True))
     try:
+        _make_private(engine)
         with writing(engine).connect() as connection, connection.begin():
             lock_for_schema(connection)
             found = _stamped(connection, stamp, shown_url(engine))
@@ -174,13 +176,20 @@ def prepare_schema(
                 upgrade(connection, component, found)
             connection.execute(delete(stamp))
             connection.execute(insert(stamp), {"version_num": revision_name(revision)})
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error)
+    except (SQLAlchemyError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(getattr(error, "orig", None) or error)
         raise SchemaError(
             shown_url(engine),
             f"the database can't be prepared: {reason}",
             "Check that it is a database of Waypost, that its folder can be written, and the free space",
         ) from error
+
+
+def _make_private(engine: Engine) -> None:
+    """A new SQLite file is its owner's alone, for mail and password hashes are in it; so its side files."""
+    file = engine.url.database if engine.dialect.name == "sqlite" else None
+    if file and file != ":memory:" and not file.startswith("file:"):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _refuse_others(connection: Connection, metadata: MetaData, place: str, component: str) -> None:

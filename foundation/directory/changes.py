@@ -5,7 +5,6 @@ The daemons see a change within a second (foundation/directory/lookup.py). Every
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -58,8 +57,6 @@ class DirectoryChanges:
         """Makes the tables where there are none, or brings them up to date."""
         if self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            # It holds password hashes: SQLite gives its side files the mode of the database.
-            os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
         try:
             prepare_schema(self._engine, metadata, "directory", SCHEMA_REVISION, upgrade)
         except SchemaError as error:

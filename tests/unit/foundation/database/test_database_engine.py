@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+import stat
 import sys
 from pathlib import Path
 
@@ -94,6 +95,16 @@ def test_a_fresh_database_is_made_and_stamped_for_alembic(tmp_path: Path) -> Non
     engine.dispose()
 
 
+def test_a_new_database_is_its_owners_alone(tmp_path: Path) -> None:
+    engine = open_engine(sqlite_url(tmp_path / "mail.db"))
+    prepare_schema(engine, metadata(), "mailboxstore", 1)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+    engine.dispose()
+    assert modes and set(modes.values()) == {0o600}
+
+
 def test_two_components_share_a_database(tmp_path: Path) -> None:
     engine = open_engine(sqlite_url(tmp_path / "a.sqlite"))
     prepare_schema(engine, metadata(), "things", 1)
@@ -150,7 +161,7 @@ def test_what_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_a_clear_error(tmp_path: Path) -> None:
     engine = open_engine(sqlite_url(tmp_path / "missing" / "a.sqlite"))
-    with pytest.raises(SchemaError, match="unable to open"):
+    with pytest.raises(SchemaError, match="can't be prepared: No such file"):
         prepare_schema(engine, metadata(), "things", 1)
 
 
