@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -30,7 +31,7 @@ from foundation.mail.mime import Part, decode_parts, find_part, scan, searchable
 from foundation.mail.rendering import base_subject, parse_date, render_body_structure, summarise
 from foundation.mail.xtext import decode_xtext, encode_xtext, valid_xtext
 from foundation.rpc.errors import from_failure
-from foundation.rpc.frames import Call, Failure, FrameError, FrameReader, Item, Reply, encode
+from foundation.rpc.frames import Call, Failure, Frame, FrameError, FrameReader, Item, Reply, encode
 from foundation.rpc.methods import Method, methods_of
 from foundation.smtp.command import encode_mail, encode_rcpt, parse_mail, parse_rcpt, split_command
 from foundation.smtp.content import BareNewlines, DataReader, DataWriter, TextGuard, parse_bdat
@@ -68,10 +69,9 @@ def smtp(data: bytes) -> Hashable:
     assert _lines(cut(data)) == lines
     return (
         tuple(dict.fromkeys(_command(line) for line in lines[:50])),
-        *(
-            _content(data, policy, limit)
-            for policy, limit in (("refuse", 0), ("normalise", 100), ("keep", 0))
-        ),
+        _content(data, "refuse", 0),
+        _content(data, "normalise", 100),
+        _content(data, "keep", 0),
         _replies(data),
     )
 
@@ -342,9 +342,7 @@ def rpc(data: bytes) -> Hashable:
             if method is None:
                 outcome["unknown"] = None
                 continue
-            outcome[frame.method, _decoded(lambda raw, to=method: to.unpack(raw, None), frame.arguments)] = (
-                None
-            )
+            outcome[frame.method, _decoded(partial(method.unpack, stream=None), frame.arguments)] = None
         elif isinstance(frame, Reply):
             method = list(METHODS.values())[frame.call % len(METHODS)]
             outcome[method.name, _decoded(method.decode_result, frame.result)] = None
@@ -358,9 +356,9 @@ def rpc(data: bytes) -> Hashable:
     return tuple(outcome)
 
 
-def _frames(pieces: list[bytes]) -> tuple[list[object], str]:
+def _frames(pieces: list[bytes]) -> tuple[list[Frame], str]:
     reader = FrameReader(RPC_LIMIT_BYTES)
-    found: list[object] = []
+    found: list[Frame] = []
     try:
         for piece in pieces:
             found.extend(reader.feed(piece))
@@ -377,34 +375,12 @@ def _decoded(decode: Callable[[msgspec.Raw], object], raw: msgspec.Raw) -> str:
     return ""
 
 
-RPC_WORDS = (
-    *(msgspec.msgpack.encode(name) for name in sorted({part for key in METHODS for part in key.split(".")})),
-    *(msgspec.msgpack.encode(value) for value in ("a@b.example", "", b"", 2**63, [], {}, None, True, 1.5)),
-    *(
-        b"\x91\x09",
-        b"\x92\x07\x01",
-        b"\x95\x02\x01",
-        b"\x93\x03",
-        b"\x91" * 50,
-        b"\xc1",
-        b"\xa1\xff",
-        b"\0\0\0",
-    ),
-    *(
-        b"\xdd\xff\xff\xff\xff",
-        b"\xdf\x7f\xff\xff\xff",
-        b"\xc7\x0c\xff",
-        b"\xd6\xff",
-        b"\xcf",
-        b"\xcb",
-        b"\x96\x02",
-    ),
-)
+NAMES = sorted({part for key in METHODS for part in key.split(".")})
 
 TARGETS: dict[str, Target] = {
     "smtp": Target(smtp, tuple(words.SMTP)),
     "imap": Target(imap, tuple(words.IMAP)),
     "address": Target(address, tuple(words.ADDRESS)),
     "mime": Target(mime, tuple(words.MIME)),
-    "rpc": Target(rpc, RPC_WORDS),
+    "rpc": Target(rpc, (*map(msgspec.msgpack.encode, NAMES), *words.RPC)),
 }

@@ -1,4 +1,4 @@
-"""What the grammars of the targets are made of, between bars."""
+"""What the grammars of the targets are made of; those of text stand between bars."""
 
 from __future__ import annotations
 
@@ -38,3 +38,29 @@ MIME = (
     b"Subject: Re: [x] Fwd: |References: <a@b> |In-Reply-To: <|=?utf-8?q?=C3?=|=?x?b?====?=|=|=3D|"
     b"w6k=|(|)|<|>|\x00|\xff"
 ).split(b"|")
+
+RPC = (
+    *(
+        b"\xabA@b.example",
+        b"\xa0",
+        b"\xc4\x00",
+        b"\xcf\x80\0\0\0\0\0\0\0",
+        b"\x90",
+        b"\x80",
+        b"\xc0",
+        b"\xc3",
+    ),
+    *(
+        b"\x91\x09",
+        b"\x92\x07\x01",
+        b"\x95\x02\x01",
+        b"\x93\x03",
+        b"\x96\x02",
+        b"\0\0\0",
+        b"\xa1\xff",
+        b"\xc1",
+    ),
+    *(b"\xdd\xff\xff\xff\xff", b"\xdf\x7f\xff\xff\xff", b"\xc7\x0c\xff", b"\xd6\xff", b"\xcf", b"\xcb"),
+    b"\x91" * 50,
+)
+"""Of msgpack: values, beginnings of frames, sizes that are not there, deep nesting."""
