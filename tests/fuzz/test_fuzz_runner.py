@@ -47,17 +47,21 @@ def test_an_input_that_hangs_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     assert outcome.longest_seconds < 5
 
 
-def test_growing_memory_is_found(tmp_path: Path) -> None:
+def test_growing_memory_is_found_whatever_the_parent_holds(tmp_path: Path) -> None:
+    held = bytearray(b"x") * 2**28
     program = (
         "import sys; from pathlib import Path\n"
         "from tests.fuzz.run import fuzz; from tests.fuzz.targets import Target\n"
         "held = []\n"
-        "print(fuzz(Target(lambda data: held.append(b'x' * 2**23), ()), Path(sys.argv[1]), 60, 1).problem)"
+        "found = fuzz(Target(lambda data: held.append(b'x' * 2**23), ()), Path(sys.argv[1]), 60, 1)\n"
+        "print(found.problem, found.inputs)"
     )
     printed = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
     )
+    del held
     assert printed.stdout.startswith("memory grew by"), printed
+    assert int(printed.stdout.split()[-1]) <= run.GROWTH_BYTES_MAX // 2**23 + 1
     assert len(corpus_of(tmp_path)) == 1
 
 
