@@ -180,7 +180,10 @@ async def relayed(run: Run, system: System, load: Load) -> Measures:
 
 
 def _metrics(
-    goal: float, beyond: float, cpu_goal: float | None = None, cpu_beyond: float | None = None
+    goal: float | None = None,
+    beyond: float | None = None,
+    cpu_goal: float | None = None,
+    cpu_beyond: float | None = None,
 ) -> tuple[Metric, ...]:
     return (
         Metric("rate", "messages a second", goal=goal, beyond=beyond),
@@ -211,8 +214,8 @@ CASES: tuple[Case, ...] = (
         Load(2000),
         _metrics(3, 5, 0.35, 0.2),
     ),
-    _case("submission-1", "The same, 1 session", Load(300, sessions=1), _metrics(3, 5)),
-    _case("submission-100", "The same, 100 sessions", Load(2000, sessions=100), _metrics(3, 5)),
+    _case("submission-1", "The same, 1 session", Load(300, sessions=1), _metrics()),
+    _case("submission-100", "The same, 100 sessions", Load(2000, sessions=100), _metrics()),
     _case(
         "one-connection",
         "Submission, one connection a message, 10 KiB",
@@ -226,5 +229,5 @@ CASES: tuple[Case, ...] = (
     _case("large", "Submission, 1 MiB", Load(100, 1024 * _KIB), _metrics(1, 2)),
     _case("two-sites", "Submission over two sites (two hubs)", Load(1500), _metrics(2.5, 4), two_sites=True),
     _relay_case("relay", "Hub relay alone: SMTP in, SMTP out", Load(2000, door="smtp"), _metrics(2, 3)),
-    _case("lmtp", "LMTP delivery alone", Load(2000, door="lmtp"), _metrics(1, 1)),
+    _case("lmtp", "LMTP delivery alone", Load(2000, door="lmtp"), _metrics()),
 )
