@@ -88,7 +88,10 @@ class DeliveryRunner:
                 await asyncio.wait(late)
         free = [unit.key for queue in self._scheduler.queues() for unit in queue.waiting]
         if free:
-            await self._store.writer.run(lambda connection: unclaim(connection, free))
+            try:
+                await self._store.writer.run(lambda connection: unclaim(connection, free))
+            except MailError as error:  # the next start finds them as if they had been sent, and asks again
+                log.error("what waits could not be given free", extra={"error": str(error)})
 
     # --- whom to serve
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Sized
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,22 @@ async def test_a_start_that_fails_can_be_stopped(lab: Lab) -> None:
     with pytest.raises(SchemaTooNew):
         await lab.start("hub-a")
     await lab.stop("hub-a")
+
+
+async def test_a_hub_whose_disk_failed_stops_in_order(lab: Lab) -> None:
+    fill_queue(lab, 3)
+    await lab.start("hub-a")
+    assert len(await lab.queued()) == 3
+    hub = lab.hubs["hub-a"]
+    (queue,) = hub._scheduler.queues()
+    await until(lambda: _some(queue.waiting), "units in memory")
+    hub._writer._broken = OSError("the disk")
+    await lab.stop("hub-a")
+    assert not hub._closing
+
+
+async def _some(waiting: Sized) -> bool:
+    return len(waiting) > 0
 
 
 async def test_port_in_use_is_told_and_everything_closed(lab: Lab) -> None:
