@@ -202,12 +202,13 @@ class Organisation:
             return
         stopping = self._loop.create_task(daemon.stop(), context=process.context)
         done, _ = await asyncio.wait([stopping], timeout=STOP_SECONDS)
+        if not process.alive:
+            return
         if not done:
             self._ledger.violations.append(f"{name} does not stop within {STOP_SECONDS:g} s")
         elif stopping.exception() is not None:
             self._ledger.violations.append(f"{name} does not stop in order: {stopping.exception()!r}")
-        if process.alive:
-            self.crash(name)
+        self.crash(name)
 
     def _restart_later(self, name: str, seconds: float = RESTART_SECONDS) -> None:
         self._loop.call_later(seconds, self.start, name, context=self._network.context)
