@@ -1,7 +1,7 @@
 """The delivery queues: transfer units that are ready, deferred, or unreachable, and what became of attempts.
 
 Units of work for the writer. A unit in the daemon's memory is *claimed*; what was claimed when the daemon
-ended may have been sent: towards a delivery group it is pinned to the server it had. Promises: the outcome of
+ended may have been sent: inside, it is pinned to the server it had. Promises: the outcome of
 an attempt is one commit with its events, its reports and the new unit for whoever is left.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from foundation.database.content import Contents
 from foundation.database.prepared import Prepared
@@ -119,10 +119,12 @@ select_units_after = (
 )
 claim_units = update(UNITS).where(_unit.key.in_(bindparam("keys", expanding=True))).values(claimed=True)
 release_units = update(UNITS).where(_unit.key.in_(bindparam("keys", expanding=True))).values(claimed=False)
-release_all_units = update(UNITS).where(_unit.claimed.is_(True), _unit.group == "").values(claimed=False)
 pin_all_claimed_units = (
-    update(UNITS).where(_unit.claimed.is_(True), _unit.group != "").values(claimed=False, pinned=True)
+    update(UNITS)
+    .where(_unit.claimed.is_(True), or_(_unit.hop.startswith("hub:"), _unit.hop.startswith("store:")))
+    .values(claimed=False, pinned=True)
 )
+release_all_units = update(UNITS).where(_unit.claimed.is_(True)).values(claimed=False)
 limit_next_attempts = (
     update(UNITS).where(_unit.next_attempt_at_ms > bindparam("latest_ms")).values(next_attempt_at_ms=0)
 )

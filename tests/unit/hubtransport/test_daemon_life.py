@@ -115,6 +115,20 @@ async def test_killed_hub_repeats_under_the_same_key(lab: Lab) -> None:
     assert events[0].transfer_key == "k00000001"
 
 
+async def test_what_a_killed_hub_may_have_delivered_is_not_reported_as_expired(lab: Lab) -> None:
+    over = lab.clock.now_ms() - 1
+    fill_queue(lab, 3, claimed=True, hop="store::store-a", group="", expires_at_ms=over)
+    await lab.stores["store-a"].stop()
+    await lab.start("hub-a")
+    await lab.hubs["hub-a"]._sweeper.sweep()
+    assert len(await lab.queued()) == 3
+    await lab.stores["store-a"].start()
+    delivered = await lab.stores["store-a"].wait(3)
+    await lab.until_idle()
+    assert [one.addresses for one in delivered] == [("bob@example.test",)] * 3
+    assert not [event for event in await lab.events() if event.event in ("FAIL", "DSN")]
+
+
 async def test_clock_set_back_makes_units_due(lab: Lab) -> None:
     fill_queue(lab, 1, next_attempt_at_ms=lab.clock.now_ms() + 30 * 24 * 3600 * 1000)
     await lab.start("hub-a", "hub-b")
