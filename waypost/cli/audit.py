@@ -18,7 +18,7 @@ from waypost.audit import Audit, Audited, Finding, Observed
 from waypost.cli.control import Answer, Servers
 from waypost.cli.options import ConfigOption, JsonOption, load_topology
 from waypost.cli.output import NOT_SO, PARTIAL, CommandFailed, console, duration, print_json, rfc3339
-from waypost.cli.units import parse_duration
+from waypost.cli.units import parse_ago
 from waypost.servers import Server, servers_of
 
 KEPT_SECONDS = 30 * 24 * 3600
@@ -38,7 +38,10 @@ def audit(
     since: Annotated[
         float,
         typer.Option(
-            "--since", parser=parse_duration, metavar="DURATION", help="How far back it looks; 30d at most."
+            "--since",
+            parser=parse_ago,
+            metavar="TIME",
+            help="How far back it looks: a duration, or a time like 2026-11-24T22:00:00Z; 30 days at most.",
         ),
     ] = "24h",  # type: ignore[assignment]  # typer parses it like what is given
     config: ConfigOption = None,

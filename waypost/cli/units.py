@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from datetime import datetime
 
 import typer
 
@@ -26,3 +28,16 @@ def parse_duration(text: str) -> float:
     if found is None:
         raise typer.BadParameter(f"{text!r} is no duration; write it like 90s, 15m, 24h or 7d")
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def parse_ago(text: str) -> float:
+    """Seconds from a time until now: an RFC 3339 time, or a duration ago. Raises typer.BadParameter."""
+    if "T" not in text.upper():
+        return parse_duration(text)
+    try:
+        then = datetime.fromisoformat(text.strip())
+    except ValueError:
+        then = None
+    if then is None or then.tzinfo is None:
+        raise typer.BadParameter(f"{text!r} is no time; write it like 2026-11-24T22:00:00Z")
+    return time.time() - then.timestamp()

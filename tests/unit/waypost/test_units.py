@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 import typer
 
 from waypost.cli.output import duration
-from waypost.cli.units import parse_duration, parse_size
+from waypost.cli.units import parse_ago, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,16 @@ def test_sizes(text: str, size_bytes: int) -> None:
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
+
+
+def test_a_time_or_a_duration_ago() -> None:
+    assert parse_ago("15m") == 900
+    then = datetime.now(UTC) - timedelta(hours=2)
+    for text in (then.isoformat(), then.strftime("%Y-%m-%dT%H:%M:%SZ"), then.isoformat().lower()):
+        assert parse_ago(text) == pytest.approx(7200, abs=60)
+    for wrong in ("yesterday", "2026-11-24T", "2026-11-24T22:00:00", "2026-13-24T22:00:00Z"):
+        with pytest.raises(typer.BadParameter, match="is no"):
+            parse_ago(wrong)
 
 
 @pytest.mark.parametrize("text", ["", "-1", "10MB", "ten", "1e3", "10MiB!"])
