@@ -26,7 +26,9 @@ ROUNDS = 4
 
 @application.command(epilog="Example: waypost trace 20261124.1234@example.org")
 def trace(
-    message_id: Annotated[str, typer.Argument(help="Message-ID, with or without angle brackets.")],
+    message_id: Annotated[
+        str, typer.Argument(help="Message-ID or network message id, with or without angle brackets.")
+    ],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> int:
@@ -63,7 +65,9 @@ async def collect(servers: Servers, message_id: str) -> tuple[list[TrackingEvent
     asked."""
     gaps: dict[str, str] = {}
     by_server: dict[str, dict[TrackingEvent, None]] = {}
-    asked: tuple[str, ...] = ()
+    # a reply to a client names a message by its network message id
+    named = () if "@" in message_id else (message_id,)
+    asked: tuple[str, ...] = named
     async with servers:
         for _ in range(ROUNDS):
             known = asked
@@ -78,7 +82,8 @@ async def collect(servers: Servers, message_id: str) -> tuple[list[TrackingEvent
                 own = by_server.setdefault(answer.server.name, {})
                 own.update(dict.fromkeys(answer.value))
             servers.leave_out(gaps)
-            asked = further_ids(event for own in by_server.values() for event in own)
+            further = further_ids(event for own in by_server.values() for event in own)
+            asked = tuple(dict.fromkeys(named + further))
             if set(asked) <= set(known):
                 break
     events = [event for own in by_server.values() for event in sorted(own, key=_sequence)]

@@ -255,3 +255,24 @@ class FakeClient:
 
     def interface(self, protocol: object) -> FakeControl:
         return self._control
+
+
+async def test_a_message_is_found_by_the_id_in_the_reply_to_its_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    class Remembering(FakeControl):
+        async def trace(
+            self, message_id: str, network_message_ids: tuple[str, ...]
+        ) -> AsyncIterator[tuple[TrackingEvent, ...]]:
+            asked.append(network_message_ids)
+            yield tuple(event for event in record.events if event.network_message_id in network_message_ids)
+
+    record = Recorder()
+    across_sites(record)
+    servers = Servers(read_topology(CONFIG, {})).only("hub-a")
+    monkeypatch.setattr(servers, "_client", lambda server: FakeClient(Remembering([])))
+    events, _ = await collect(servers, "n1")
+    assert len(events) == len(record.events)
+    assert all("n1" in ids for ids in asked)
