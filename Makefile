@@ -3,11 +3,12 @@
 # make bench  compare with Postfix + Dovecot; CASE="NAME …" for some, ROUNDS=3, SCALE=1
 # make docs    make docs/ anew where it is made from the code   make soak MINUTES=10   faults on real servers
 # make fuzz SECONDS=600   hostile octets for all that reads from the network, so long for each; TARGETS="mime rpc" for some
+# make quick   the tests to run all the time: units and properties, nothing slow
 # make test-compose   build the image, and run and test the containers of docker-compose.yml
 CASE :=
 ROUNDS := 3
 SCALE := 1
-.PHONY: fuzz bench install-bench up install install-tests install-programs install-curl test test-compose check lint docs lock docs/programs.md
+.PHONY: quick fuzz bench install-bench up install install-tests install-programs install-curl test test-compose check lint docs lock docs/programs.md
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -46,6 +47,9 @@ up: install install-curl
 
 test: export WAYPOST_FUZZ_SECONDS := 60
 test: install-tests install-programs check
+
+quick: install-tests
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" tests/unit tests/property
 
 bench: install install-bench
 	@$(BIN)/python -m benchmarks --rounds $(ROUNDS) --scale $(SCALE) $(CASE)
