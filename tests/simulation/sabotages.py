@@ -245,7 +245,7 @@ def explain_leaves_out_a_way(patch: pytest.MonkeyPatch) -> None:
 
 SABOTAGES = (
     Sabotage("hub answers 250 before its commit", 4, hub_answers_before_its_commit),
-    Sabotage("hub does not commit the transfer key", 6, hub_does_not_commit_the_key),
+    Sabotage("hub does not commit the transfer key", 9, hub_does_not_commit_the_key),
     Sabotage("hub forgets transfer keys at its restart", 33, hub_forgets_keys_at_its_restart),
     Sabotage("Outbox entry goes before the hub's 250", 1, outbox_entry_deleted_before_the_hubs_answer),
     Sabotage("Outbox takes a lost answer for a 250", 1, outbox_takes_a_lost_answer_for_a_good_one),
@@ -254,13 +254,13 @@ SABOTAGES = (
     Sabotage("a recipient is dropped at fan-out", 1, last_of_several_recipients_dropped_at_fan_out),
     Sabotage("reports are sent twice", 1, reports_are_sent_twice),
     Sabotage("retry times are lost at a restart", 4, retry_times_lost_at_a_restart),
-    Sabotage("store skips transfer key and guard", 12, store_skips_key_and_guard),
+    Sabotage("store skips transfer key and guard", 15, store_skips_key_and_guard),
     Sabotage("pin is lost after an unknown outcome", 9, pin_lost_after_an_unknown_outcome),
     Sabotage("doubles are not merged", 8, doubles_are_not_merged),
     Sabotage("Bcc stays in", 6, bcc_stays_in),
     Sabotage("UIDs are given again", 1, uids_are_given_again),
     Sabotage("mailboxes of two recipients are mixed up", 1, two_recipients_mailboxes_are_mixed_up),
-    Sabotage("a repeated submission is filed again", 20, a_repeated_submission_is_filed_again),
+    Sabotage("a repeated submission is filed again", 31, a_repeated_submission_is_filed_again),
     Sabotage("a Sent copy is lost", 1, sent_copy_is_forgotten_with_the_outbox_entry),
     Sabotage("explain leaves out a way", 8, explain_leaves_out_a_way),
 )

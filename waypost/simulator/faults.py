@@ -125,7 +125,7 @@ def _fault(
     if kind == "slow":
         return Fault(at, kind, target, lasts, f"{random.uniform(0.1, 12.0):.2f}")
     if kind == "clock":
-        jump = random.choice((-1, 1)) * round(math.exp(random.uniform(2.0, 16.0)))
+        jump = random.choice((-1, 1)) * round(math.exp(random.uniform(2.0, 15.5)))
         return Fault(at, kind, target, 0.0, str(jump))
     if kind == "names":
         return Fault(at, kind, "names", lasts, random.choice(("away", "denies", "lies")))
