@@ -79,11 +79,12 @@ class Plan:
 
 def plan_of(seed: int, servers: tuple[str, ...], clients: tuple[str, ...]) -> Plan:
     random = Random(f"{seed} plan")
-    day = seed % SEEDS_WITH_DAY == 13
+    calm = seed % SEEDS_WITHOUT_FAULTS == 0
+    day = seed % SEEDS_WITH_DAY == 13 and not calm
     seconds = DAY_SECONDS if day else random.choice((60.0, 120.0, 120.0, 300.0, 600.0))
     crowd = 200 if seed % SEEDS_WITH_CROWD == 7 else 0
     messages = random.randint(8, 24)
-    if seed % SEEDS_WITHOUT_FAULTS == 0:
+    if calm:
         return Plan(seed, seconds, messages, crowd, (), 0.0, 0.0, 0.2, 0.002, 0.0)
     lasting = DAY_FAULT_SECONDS if day else FAULT_SECONDS
     faults = [_fault(random, seconds, lasting, servers, clients) for _ in range(random.randint(0, 9))]
