@@ -47,11 +47,16 @@ class Visit:
     @property
     def waiting(self) -> bool:
         """Nothing has ended it yet: it waits in a queue, or was just being handled."""
-        return not any(event.event in _ENDING for event in self.events) and not self.next
+        return not any(_ends(event) for event in self.events) and not self.next
 
     def leaving_keys(self) -> list[str]:
         keys = (e.transfer_key for e in self.events if e.event in _LEAVING and e.transfer_key != self.key)
         return [key for key in dict.fromkeys(keys) if key]
+
+
+def _ends(event: TrackingEvent) -> bool:
+    """A store files its reports itself: the event that one was made is then its delivery, too."""
+    return event.event in _ENDING or (event.event == "DSN" and event.uid > 0)
 
 
 @dataclass
@@ -212,12 +217,21 @@ def _attach_reports(messages: Mapping[str, TracedMessage]) -> set[str]:
     for message in messages.values():
         for visit in every_visit(message):
             for event in visit.events:
-                if event.event != "DSN" or event.related in attached or event.related not in messages:
+                if event.event != "DSN" or event.related not in messages:
                     continue
-                if event.related != message.network_message_id:
-                    visit.reports.append(messages[event.related])
-                    attached.add(event.related)
+                if event.related == message.network_message_id:
+                    continue
+                report = message.network_message_id if event.uid else event.related
+                if report not in attached:
+                    told_of = _visit_at(messages[event.related], event.server) if event.uid else visit
+                    told_of.reports.append(messages[report])
+                    attached.add(report)
     return attached
+
+
+def _visit_at(message: TracedMessage, server: str) -> Visit:
+    """Its first visit there."""
+    return next((visit for visit in every_visit(message) if visit.server == server), message.visits[0])
 
 
 def every_visit(message: TracedMessage) -> list[Visit]:

@@ -213,6 +213,19 @@ def test_a_report_hangs_where_it_was_made() -> None:
     assert [visit.server for visit in every_visit(reports[0])] == ["hub-a", "store-a"]
 
 
+def test_a_report_that_the_store_filed_itself_hangs_there_and_waits_for_nothing() -> None:
+    record = Recorder()
+    record("store-a", "RECEIVE", transfer_key="k0")
+    record(
+        "store-a", "DSN", network_message_id="n2", message_id="dsn@store-a", related="n1", uid=7, sender=""
+    )
+    record("store-a", "SUBMIT", transfer_key="k1", next_hop="hub-a")
+    (message,) = build_trace(record.events, SERVERS).messages
+    (report,) = message.visits[0].reports
+    assert report.network_message_id == "n2"
+    assert not report.visits[0].waiting
+
+
 def test_no_events_make_no_message() -> None:
     assert build_trace([], SERVERS).messages == ()
 
