@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 application = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 STORIES_MAX = 3
+SEEDS_A_POOL = 100
+"""Processes are renewed after so many, whatever they have kept."""
 
 
 @application.command(
@@ -64,12 +66,14 @@ def _many(seeds: range) -> Iterator[Verdict]:
     """In their order; seeds are run by as many processes as there are processors."""
     from waypost.simulator.run import simulate as run
 
-    failed = 0
-    with progress() as step, ProcessPoolExecutor(os.cpu_count(), max_tasks_per_child=50) as pool:
-        for number, verdict in enumerate(pool.map(run, seeds), 1):
-            failed += not verdict.good
-            step(f"seed {verdict.seed}: {number} of {len(seeds)} done, {failed} failed")
-            yield verdict.without_journal() if verdict.good else verdict
+    failed = done = 0
+    with progress() as step:
+        for start in range(0, len(seeds), SEEDS_A_POOL):
+            with ProcessPoolExecutor(os.cpu_count()) as pool:
+                for verdict in pool.map(run, seeds[start : start + SEEDS_A_POOL]):
+                    failed, done = failed + (not verdict.good), done + 1
+                    step(f"seed {verdict.seed}: {done} of {len(seeds)} done, {failed} failed")
+                    yield verdict.without_journal() if verdict.good else verdict
 
 
 def _totals(verdicts: list[Verdict], took: float) -> dict[str, Any]:
