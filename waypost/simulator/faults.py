@@ -74,7 +74,7 @@ class Plan:
 
     @property
     def calm(self) -> bool:
-        return not self.faults and not self.cut_share
+        return not (self.faults or self.cut_share or self.stall_share)
 
 
 def plan_of(seed: int, servers: tuple[str, ...], clients: tuple[str, ...]) -> Plan:

@@ -11,6 +11,7 @@ import gc
 import logging
 import sys
 import tempfile
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
@@ -31,7 +32,7 @@ from waypost.simulator.faults import Plan, SeededWeather, plan_of
 from waypost.simulator.foretelling import differences, foretell
 from waypost.simulator.journal import Entry, Journal
 from waypost.simulator.ledger import Attempt, Ledger
-from waypost.simulator.loop import PROCESS, SimulatedLoop, Standstill
+from waypost.simulator.loop import PROCESS, SimulatedLoop
 from waypost.simulator.machine import Machine, start_process
 from waypost.simulator.network import Network
 from waypost.simulator.organisation import PASSWORD, Organisation, simulated_topology
@@ -100,8 +101,10 @@ def _simulate(seed: int, show: Callable[[Entry], None] | None, plan: Plan | None
         with run.journal_of_logs(), simulated_databases(run.journal):
             try:
                 return loop.run_until_complete(run.main())
-            except (Standstill, TimeoutError) as stuck:
-                return run.stuck(f"the run came to no end: {stuck or 'a server does not start'}")
+            except Exception as error:  # nobody foresaw it: a finding, to be told with its story
+                place = traceback.extract_tb(error.__traceback__)[-1]
+                where = f"{Path(place.filename).name}:{place.lineno}"
+                return run.stuck(f"the run came to no end: {error!r} at {where}")
             finally:
                 with _silence():
                     loop.finish()
