@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from typing import Any
 
 import msgspec
@@ -31,7 +32,7 @@ JOINED_BYTES = 64 * 1024
 log = logging.getLogger("waypost.rpc")
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol, ABC):
     """One end. Subclasses answer frames in `received` and clean up in `lost`."""
 
     def __init__(self, calls: int) -> None:
@@ -53,17 +54,17 @@ class Connection(asyncio.Protocol):
 
     # --- for subclasses ---
 
+    @abstractmethod
     def greeted(self, hello: Hello) -> None:
         """The peer speaks our version."""
-        raise NotImplementedError
 
+    @abstractmethod
     def received(self, frame: Frame) -> None:
         """Any frame after hello. May raise FrameError: the connection ends."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lost(self) -> None:
         """The connection is gone, for ever."""
-        raise NotImplementedError
 
     # --- sending ---
 

@@ -9,10 +9,11 @@ import imaplib
 import smtplib
 import ssl
 import time
+from functools import partial
 
 import pytest
 
-from tests.harness.mail import User, compose, on_the_wire
+from tests.harness.mail import Box, User, compose, on_the_wire
 from tests.harness.organisation import Organisation
 from tests.harness.patience import patient
 from waypost.trace import every_visit
@@ -216,12 +217,13 @@ async def test_mail_from_outside_reaches_local_users_alone(organisation: Organis
 
 
 async def test_postmaster_is_always_accepted(organisation: Organisation, alice: User) -> None:
-    message = compose("stranger@example.net", "postmaster@example.test", subject="For the postmaster")
-    for address in ("postmaster@example.test", "Postmaster"):
+    for address, subject in (("postmaster@example.test", "Named in full"), ("Postmaster", "Bare name")):
+        message = compose("stranger@example.net", "postmaster@example.test", subject=subject)
         await asyncio.to_thread(
             organisation.send_from_outside, "hub-b", "stranger@example.net", [address], message
         )
-    await alice.wait_until("INBOX", lambda box: box.with_header("Subject", "For the postmaster"))
+        look = partial(Box.with_header, name="Subject", text=subject)
+        assert len(await alice.wait_until("INBOX", look)) == 1
 
 
 async def test_a_loop_ends(organisation: Organisation, bob: User) -> None:

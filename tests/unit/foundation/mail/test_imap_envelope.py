@@ -50,8 +50,9 @@ def test_address_lists(value: bytes, expected: list[Mailbox]) -> None:
 @pytest.mark.parametrize(
     "piece", [b"(", b"<", b'"', b"\\", b",", b"a@", b"@", b":", b";", b"[", b"a ", b"a: ", b"<a@b>,"]
 )
-def test_hostile_lists_take_linear_time(piece: bytes) -> None:
-    parse_addresses(piece * (200_000 // len(piece)))
+def test_hostile_lists_come_to_an_end(piece: bytes) -> None:
+    """Square time would be minutes here."""
+    assert len(parse_addresses(piece * (200_000 // len(piece)))) <= 200_000 // len(piece)
 
 
 @pytest.mark.parametrize(
