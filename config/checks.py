@@ -74,6 +74,17 @@ def _database(place: str, url: str, password_file: str) -> Iterator[Problem]:
         )
 
 
+def _database_size(place: str, server: HubServer | StoreServer) -> Iterator[Problem]:
+    if server.database_size_bytes < 0:
+        yield Problem(place, "is negative", "take 0 for a database as large as the disk lets it be")
+    elif server.database_size_bytes and server.database_url.startswith("postgresql"):
+        yield Problem(
+            place,
+            "PostgreSQL has no such bound for a database",
+            "remove it, and bound the disk or tablespace of the database there",
+        )
+
+
 def _domains(topology: Topology) -> Iterator[Problem]:
     seen: dict[str, int] = {}
     for index, domain in enumerate(topology.domains):
@@ -154,6 +165,7 @@ def _servers(topology: Topology) -> Iterator[Problem]:
             continue
         yield from _pressure(f"{place}.pressure", server.pressure)
         yield from _database(f"{place}.database", server.database_url, server.database_password_file)
+        yield from _database_size(f"{place}.database_size_bytes", server)
         if server.database_url and server.database_url in urls:
             yield Problem(
                 f"{place}.database_url",

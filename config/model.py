@@ -207,6 +207,9 @@ class HubServer(Settings):
     """Database of its queues, like `postgresql://user@host/name`. Empty: SQLite in its data folder."""
     database_password_file: AtRestart[str] = ""
     """File with the password for it, read at each connection."""
+    database_size_bytes: AtRestart[int] = 0
+    """Size at which its SQLite database is full, as if the disk were; 0: as large as the disk lets it be.
+    Exchange: Database-Size-Limit-in-GB."""
     limits: Limits = Limits()
     retry: Retry = Retry()
     pressure: Pressure = Pressure()
@@ -233,6 +236,9 @@ class StoreServer(Settings):
     """Mailbox database, like `postgresql://user@host/name`. Empty: SQLite in its data folder."""
     database_password_file: AtRestart[str] = ""
     """File with the password for it, read at each connection."""
+    database_size_bytes: AtRestart[int] = 0
+    """Size at which its SQLite database is full, as if the disk were; 0: as large as the disk lets it be.
+    Exchange: Database-Size-Limit-in-GB."""
     limits: Limits = Limits()
     pressure: Pressure = Pressure()
     mailbox_quota_bytes: int = 0

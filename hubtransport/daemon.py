@@ -159,7 +159,8 @@ class HubTransport:
     # --- parts
 
     async def _open_database(self) -> None:
-        engine = open_engine(self._settings.connection_url or sqlite_url(self._folder / "queue.db"))
+        url = self._settings.connection_url or sqlite_url(self._folder / "queue.db")
+        engine = open_engine(url, self._settings.database_size_bytes)
         writing = self._world.executor(f"{self.name}-writer", 1)
         reading = self._world.executor(f"{self.name}-readers", READERS)
 
@@ -205,7 +206,13 @@ class HubTransport:
             world,
         )
         self._pressure = HubPressure(
-            store, self._categorizer, self._settings.pressure, world, folder=self._folder, server=self.name
+            store,
+            self._categorizer,
+            self._settings.pressure,
+            world,
+            folder=self._folder,
+            server=self.name,
+            bounded=bool(self._settings.database_size_bytes),
         )
         self._control = HubControl(
             store,

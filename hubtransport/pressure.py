@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config.model import Pressure
-from foundation.database.dialects import reusable_bytes
+from foundation.database.dialects import reusable_bytes, space
 from foundation.interfaces.world import World
 from foundation.pressure.gauges import QUEUE_SAMPLES, bounds, database_gauges, events_of
 from foundation.pressure.levels import Change, Gauge, Level
@@ -28,8 +28,10 @@ class HubPressure:
         *,
         folder: Path,
         server: str,
+        bounded: bool = False,
     ) -> None:
-        """`folder`: whose disk holds the database."""
+        """`folder`: whose disk holds the database; `bounded`: which has a size of its own to keep."""
+        self._bounded = bounded
         self._store = store
         self._categorizer = categorizer
         self._world = world
@@ -68,6 +70,7 @@ class HubPressure:
                 commits=settings.commits_waiting,
                 reusable_bytes=lambda: store.readers.run(reusable_bytes),
                 commits_waiting=lambda: store.writer.waiting,
+                space=(lambda: store.readers.run(space)) if self._bounded else None,
             ),
             (
                 Gauge("submission queue", "", bounds(settings.submission_queue, QUEUE_SAMPLES)),

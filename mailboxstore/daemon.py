@@ -132,7 +132,10 @@ class MailboxStoreDaemon:
             pressure=self._level,
         )
         self._store = store
-        self._pressure = StorePressure(database, self._settings.pressure, self._world, folder)
+        bounded = bool(self._settings.database_size_bytes)
+        self._pressure = StorePressure(
+            database, self._settings.pressure, self._world, folder, bounded=bounded
+        )
         await self._pressure.start()
         await agent.start()
         await self._listen(database, directory, store, agent)
@@ -212,7 +215,7 @@ class MailboxStoreDaemon:
         url = self._settings.connection_url or sqlite_url(
             self._topology.server_folder(self.name) / f"{self._settings.database}.db"
         )
-        engine = open_engine(url)
+        engine = open_engine(url, self._settings.database_size_bytes)
         self._engine = engine
         writing, reading, computing = (
             self._executor("writer", 1),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from config.model import Pressure
-from foundation.database.dialects import reusable_bytes
+from foundation.database.dialects import reusable_bytes, space
 from foundation.interfaces.world import World
 from foundation.pressure.gauges import database_gauges, events_of
 from foundation.pressure.levels import Change, Gauge, Level
@@ -15,8 +15,17 @@ from mailboxstore.database.access import MailboxDatabase
 
 
 class StorePressure:
-    def __init__(self, database: MailboxDatabase, settings: Pressure, world: World, folder: Path) -> None:
-        """`folder`: whose disk holds the database."""
+    def __init__(
+        self,
+        database: MailboxDatabase,
+        settings: Pressure,
+        world: World,
+        folder: Path,
+        *,
+        bounded: bool = False,
+    ) -> None:
+        """`folder`: whose disk holds the database; `bounded`: which has a size of its own to keep."""
+        self._bounded = bounded
         self._database = database
         self._world = world
         self._folder = folder
@@ -52,6 +61,7 @@ class StorePressure:
             commits=settings.commits_waiting,
             reusable_bytes=lambda: database.readers.run(reusable_bytes),
             commits_waiting=lambda: database.writer.waiting,
+            space=(lambda: database.readers.run(space)) if self._bounded else None,
         )
 
     async def _record(self, changes: Sequence[Change]) -> None:

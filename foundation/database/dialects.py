@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection
@@ -64,6 +65,17 @@ def reusable_bytes(connection: Connection) -> int:
     return pages * int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
 
 
+def space(connection: Connection) -> tuple[int, int]:
+    """How large the database may become, and what of it is free for new rows, in bytes; (0, 0) where the
+    database does not say."""
+    if connection.dialect.name != "sqlite":
+        return 0, 0
+    page = int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
+    most = int(connection.exec_driver_sql("PRAGMA max_page_count").scalar_one()) * page
+    used = int(connection.exec_driver_sql("PRAGMA page_count").scalar_one()) * page
+    return most, most - used + reusable_bytes(connection)
+
+
 def is_full(error: BaseException) -> bool:
     """The disk or the database's size limit is reached."""
     original = _original(error)
@@ -90,6 +102,18 @@ def set_pragmas(driver: Any, record: object) -> None:
     for pragma in _PRAGMAS:
         cursor.execute(pragma)
     cursor.close()
+
+
+def limit_size(size_bytes: int) -> Callable[[Any, object], None]:
+    """For each new connection; a database that is larger already keeps its size, and grows no more."""
+
+    def limit(driver: Any, record: object) -> None:
+        cursor = driver.cursor()
+        (page_bytes,) = cursor.execute("PRAGMA page_size").fetchone()
+        cursor.execute(f"PRAGMA max_page_count={max(size_bytes // page_bytes, 1)}")
+        cursor.close()
+
+    return limit
 
 
 def begin_sqlite(connection: Connection) -> None:

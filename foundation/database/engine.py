@@ -32,7 +32,13 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError, SQLAlchemyError
 
-from foundation.database.dialects import BUSY_TIMEOUT_MS, begin_sqlite, lock_for_schema, set_pragmas
+from foundation.database.dialects import (
+    BUSY_TIMEOUT_MS,
+    begin_sqlite,
+    limit_size,
+    lock_for_schema,
+    set_pragmas,
+)
 
 POOLED = 32
 """Connections of one engine at once; threads of its readers must be fewer."""
@@ -69,8 +75,10 @@ def shown_url(engine: Engine) -> str:
     return engine.url.render_as_string(hide_password=True)
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str, size_bytes_max: int = 0) -> Engine:
     """Connects to nothing yet. Its transactions begin DEFERRED; see `writing` for the writer's.
+
+    `size_bytes_max`: a SQLite database that would grow beyond is full; 0: no bound but the disk.
 
     `?password_file=FILE` in the URL: the password is read there at each connection, so it may be renewed.
 
@@ -107,6 +115,8 @@ def open_engine(url: str) -> Engine:
         raise SchemaError(place, f"the driver {error.name} is not installed", mend) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", set_pragmas)
+        if size_bytes_max:
+            event.listen(engine, "connect", limit_size(size_bytes_max))
         event.listen(engine, "begin", begin_sqlite)
     if password_file:
         event.listen(engine, "do_connect", _with_password(Path(password_file)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.interfaces.world import World
 from foundation.pressure.levels import Bounds, Change, Gauge
-from foundation.pressure.watch import Read, disk_percent, memory_percent
+from foundation.pressure.watch import Read, database_percent, disk_percent, memory_percent
 
 Levels = tuple[float, float, float, float]
 """Above medium, above high, back to medium, back to normal."""
@@ -39,14 +39,23 @@ def database_gauges(
     commits: Levels,
     reusable_bytes: Callable[[], Awaitable[int]],
     commits_waiting: Callable[[], int],
+    space: Callable[[], Awaitable[tuple[int, int]]] | None = None,
 ) -> tuple[tuple[Gauge, Read], ...]:
+    """`space`: how large the database may become and what of it is free, where it has a bound of its own."""
+
     async def waiting() -> float | None:
         return commits_waiting()
 
+    bounded = (
+        ()
+        if space is None
+        else ((Gauge("database", " %", bounds(disk)), database_percent(enough_bytes, space)),)
+    )
     return (
         (Gauge("disk", " %", bounds(disk)), disk_percent(world, folder, enough_bytes, reusable_bytes)),
         (Gauge("memory", " %", bounds(memory, MEMORY_SAMPLES)), memory_percent(world)),
         (Gauge("commits waiting", "", bounds(commits, COMMIT_SAMPLES)), waiting),
+        *bounded,
     )
 
 

@@ -123,6 +123,16 @@ def disk_percent(
     return read
 
 
+def database_percent(enough_bytes: int, space: Callable[[], Awaitable[tuple[int, int]]]) -> Read:
+    """Used share of what the database may have; 0 while `enough_bytes` are free."""
+
+    async def read() -> float | None:
+        most, free = await space()
+        return 0.0 if free >= enough_bytes else 100 * (most - free) / most
+
+    return read
+
+
 def memory_percent(world: World) -> Read:
     """Share of the memory that this process may have."""
 

@@ -9,25 +9,22 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from config.model import Endpoint, Topology
 from config.writer import write_topology
+from tests.harness.full_disk import BoundedDatabase, FullDisk, SmallFileSystem, can_mount
 from tests.harness.organisation import Organisation
 from tests.harness.ports import free_port
 from tests.harness.proxy import FaultProxy
+from tests.harness.topologies import with_settings_of
 from waypost.processes import ServerProcess
-from waypost.servers import Server, servers_of, with_endpoints
+from waypost.servers import servers_of, with_endpoints
 
 INSIDE = ("smtp_internal", "lmtp", "rpc")
 """Listeners by which servers reach each other."""
-DISK_BYTES = 256 * 1024 * 1024
-FILLING = "filling"
 
 
 class SteppedProcess(ServerProcess):
@@ -41,13 +38,17 @@ class SteppedProcess(ServerProcess):
 class FaultyOrganisation(Organisation):
     """Use like Organisation; always processes."""
 
-    def __init__(self, topology: Topology, small_disks: tuple[str, ...] = ()) -> None:
-        """`small_disks`: servers whose data folder is a small file system of its own, where that can be
-        made."""
+    def __init__(
+        self, topology: Topology, small_disks: tuple[str, ...] = (), *, mount: bool | None = None
+    ) -> None:
+        """`small_disks`: hubs and stores whose disk can be filled: by a small file system of its own where
+        that can be made and `mount` is not False, else by a bound for its database."""
         super().__init__(topology)
         self.proxies: dict[tuple[str, str], FaultProxy] = {}
         """By server and listener."""
-        self.small_disks = small_disks if can_mount() else ()
+        self.small_disks = small_disks
+        self._mount = can_mount() if mount is None else mount
+        self._disks: dict[str, FullDisk] = {}
         self._stack = AsyncExitStack()
         self._clocks = topology.data / "clocks"
 
@@ -60,8 +61,8 @@ class FaultyOrganisation(Organisation):
                     proxy = FaultProxy(endpoint, free_port())
                     self.proxies[server.name, listener] = await self._stack.enter_async_context(proxy)
         for name in self.small_disks:
-            self._mount(self.topology.server_folder(name))
-        configs = {server.name: self._own_file(server) for server in servers_of(self.topology)}
+            self._disks[name] = self._disk(name)
+        configs = {server.name: self._own_file(server.name, {}) for server in servers_of(self.topology)}
         self.servers._processes = {  # type: ignore[union-attr]
             server.name: SteppedProcess(
                 server, configs[server.name], self.log.append, self._environment(server.name)
@@ -91,18 +92,12 @@ class FaultyOrganisation(Organisation):
         """The server's wall clock is off by so much from now on."""
         (self._clocks / server).write_text(str(milliseconds))
 
-    def fill_disk(self, server: str) -> None:
-        """Until nothing fits on a small disk any more."""
-        with open(self.topology.server_folder(server) / FILLING, "ab", buffering=0) as stream:
-            for size in (1024 * 1024, 4096, 512):
-                try:
-                    while stream.write(b"\0" * size) == size:
-                        pass
-                except OSError:
-                    continue
+    async def fill_disk(self, server: str) -> None:
+        """Nothing new fits on a small disk any more."""
+        await self._disks[server].fill()
 
-    def empty_disk(self, server: str) -> None:
-        (self.topology.server_folder(server) / FILLING).unlink(missing_ok=True)
+    async def empty_disk(self, server: str) -> None:
+        await self._disks[server].empty()
 
     def append_to_wal(self, server: str, chance: random.Random) -> int:
         """Garbage after the last frame of a server that does not run; returns how many files got some."""
@@ -118,40 +113,32 @@ class FaultyOrganisation(Organisation):
 
     # --- parts ---
 
-    def _own_file(self, own: Server) -> Path:
+    def _disk(self, name: str) -> FullDisk:
+        if self._mount:
+            return SmallFileSystem(self.topology.server_folder(name), self._stack)
+
+        async def start_anew(settings: dict[str, Any]) -> None:
+            await self.stop(name)
+            self._own_file(name, settings)
+            await self.start(name)
+
+        return BoundedDatabase(start_anew)
+
+    def _own_file(self, own: str, settings: dict[str, Any]) -> Path:
+        """The configuration as this server has it, some of its own settings replaced."""
         elsewhere: dict[tuple[str, str], Endpoint] = {
             (name, listener): proxy.endpoint
             for (name, listener), proxy in self.proxies.items()
-            if name != own.name
+            if name != own
         }
-        file = self.topology.data / f"{own.name}.toml"
-        file.write_text(write_topology(with_endpoints(self.topology, elsewhere)))
+        file = self.topology.data / f"{own}.toml"
+        topology = with_settings_of(with_endpoints(self.topology, elsewhere), own, **settings)
+        file.write_text(write_topology(topology))
         return file
 
     def _environment(self, name: str) -> dict[str, str]:
         clock = str(self._clocks / name)
         return {**os.environ, "PYTHONUNBUFFERED": "1", "WAYPOST_TEST_CLOCK_FILE": clock}
 
-    def _mount(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "tmpfs", str(folder)], check=True
-        )
-        undo: Callable[..., Any] = subprocess.run
-        self._stack.callback(undo, ["umount", "--lazy", str(folder)], check=False)
-
     async def _clean(self) -> None:
         await self._stack.aclose()
-
-
-def can_mount() -> bool:
-    return sys.platform == "linux" and os.geteuid() == 0 and _mounts()
-
-
-def _mounts() -> bool:
-    """Root of a container may be forbidden to."""
-    probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    try:
-        return subprocess.run(probe, capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False

@@ -30,3 +30,15 @@ def with_server_settings(topology: Topology, role: str, **settings: Any) -> Topo
     """The topology with settings of all servers of a role (`hubs`, `stores`, `access`) replaced."""
     servers = tuple(server.model_copy(update=settings) for server in getattr(topology, role))
     return topology.model_copy(update={role: servers})
+
+
+def with_settings_of(topology: Topology, name: str, **settings: Any) -> Topology:
+    """The topology with settings of one server replaced."""
+    update = {
+        role: tuple(
+            server.model_copy(update=settings) if server.name == name else server
+            for server in getattr(topology, role)
+        )
+        for role in ("hubs", "stores", "access")
+    }
+    return topology.model_copy(update=update)

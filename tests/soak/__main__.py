@@ -18,6 +18,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--clients", type=int, default=6)
+    parser.add_argument(
+        "--no-mount", action="store_true", help="full disks by bounded databases, as without root"
+    )
     given = parser.parse_args()
     print(f"soak of {given.minutes:g} minutes, seed {given.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="waypost-soak-") as folder:
@@ -27,6 +30,7 @@ def main() -> int:
                 given.minutes * 60,
                 seed=given.seed,
                 clients=given.clients,
+                mount=False if given.no_mount else None,
                 say=lambda line: print(line, flush=True),
             )
         )

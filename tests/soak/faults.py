@@ -28,11 +28,14 @@ class Faults:
             "SIGKILL": self._kill,
             "SIGKILL, garbage in the WAL": self._kill_with_garbage,
             "SIGSTOP": self._suspend,
+            "full disk": self._fill,
             "clock step": self._step_clock,
         }
-        if organisation.small_disks:
-            self._kinds["full disk"] = self._fill
         self.turns = list(self._kinds)
+
+    @property
+    def every_kind_came(self) -> bool:
+        return len(self.injected) == len(self._kinds)
 
     async def once(self) -> None:
         """The next fault; each kind has its turn before one comes again."""
@@ -48,7 +51,7 @@ class Faults:
         organisation.heal_network()
         organisation.resume_all()
         for name in organisation.small_disks:
-            organisation.empty_disk(name)
+            await organisation.empty_disk(name)
         for name in organisation.names:
             organisation.step_clock(name, 0)
             await organisation.start(name)
@@ -106,9 +109,9 @@ class Faults:
 
     async def _fill(self) -> None:
         name = self._random.choice(self._organisation.small_disks)
-        self._organisation.fill_disk(name)
+        await self._organisation.fill_disk(name)
         await self._a_while()
-        self._organisation.empty_disk(name)
+        await self._organisation.empty_disk(name)
         await self._organisation.start(name)  # a disk that failed under a commit ends the process
 
     async def _a_while(self) -> None:

@@ -53,15 +53,19 @@ async def soak(
     pause_seconds: float = 0.05,
     settle_seconds: float = 120,
     short: bool = False,
+    mount: bool | None = None,
     say: Callable[[str], None] = print,
 ) -> Outcome:
+    """At least so long, and until each kind of fault came. `mount`: see FaultyOrganisation."""
     async with SinkServer() as sink:
         sink.replies[NOBODY] = "550 5.1.1 No such user"
         connector = SendConnector(name="out", smart_hosts=(sink.endpoint,), source_hubs=("hub-b",))
         topology = ready_topology("two-sites", folder / "data", send_connectors=(connector,))
         topology = with_server_settings(topology, "hubs", retry=RETRY)
         began_ms = time.time_ns() // 1_000_000
-        async with FaultyOrganisation(topology, small_disks=("hub-b", "store-a")) as organisation:
+        async with FaultyOrganisation(
+            topology, small_disks=("hub-b", "store-a"), mount=mount
+        ) as organisation:
             organisation.directory.add_alias(ALIAS, ALIAS_OF)
             organisation.directory.add_group(GROUP, members=list(USERS))
             await _known(organisation)
@@ -70,7 +74,7 @@ async def soak(
             async with asyncio.TaskGroup() as group:
                 group.create_task(load.run(clients))
                 try:
-                    while time.monotonic() < until_time:
+                    while time.monotonic() < until_time or not faults.every_kind_came:
                         await faults.once()
                         say(f"{_left(until_time)} left, {len(load.entries)} submissions, {_kinds(faults)}")
                         await asyncio.sleep(0.3 if short else 1)

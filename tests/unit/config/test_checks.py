@@ -227,6 +227,17 @@ def two(before: str, after: str) -> str:
             two("[servers.hub-a]", '[servers.hub-a]\ndatabase_url = "postgres:x"'),
             "servers.hub-a.database_url: is no database URL that Waypost knows",
         ),
+        (
+            two("[servers.hub-a]", "[servers.hub-a]\ndatabase_size_bytes = -1"),
+            "servers.hub-a.database_size_bytes: is negative",
+        ),
+        (
+            two(
+                "[servers.store-a]",
+                '[servers.store-a]\ndatabase_size_bytes = 9999\ndatabase_url = "postgresql://x@y/z"',
+            ),
+            "servers.store-a.database_size_bytes: PostgreSQL has no such bound for a database",
+        ),
         (SINGLE + CONNECTOR + "address_spaces = []", "send_connectors[0].address_spaces: is empty"),
         (SINGLE + CONNECTOR + "cost = 0", "send_connectors[0].cost: is below 1"),
         (SINGLE + CONNECTOR + "port = 0", "send_connectors[0].port: is 0"),

@@ -12,6 +12,7 @@ from foundation.mail.envelope import Transfer
 from foundation.smtp.client import SendResult
 from hubtransport.daemon import HubTransport
 from hubtransport.queues.tables import TRACKING
+from tests.harness.topologies import with_settings_of
 from tests.unit.hubtransport.lab import CONTENT, Lab, transmit, until
 
 TOTAL = 10_000_000_000
@@ -88,6 +89,32 @@ async def test_outsiders_wait_first_then_all_and_it_ends_by_itself(lab: Lab, mac
     machine.free = round(TOTAL * 0.06)
     await reach(hub, "normal")
     assert await from_outside(lab) == (250, "2.6.0")
+
+
+async def test_a_database_with_a_bound_presses_until_it_has_room(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once full, all get 452 4.3.1; what was taken is kept, and leaves when there is room."""
+    monkeypatch.setattr("foundation.pressure.watch.INTERVAL_SECONDS", 0.01)
+    await lab.stores["store-a"].stop()
+    unbounded = lab.topology
+    lab.topology = with_settings_of(unbounded, "hub-a", database_size_bytes=1024 * 1024)
+    await lab.start("hub-a")
+    answers = [(250, "2.6.0")]
+    while answers[-1][0] == 250:
+        answers.append(verdict(await lab.send("carol@example.test", content=CONTENT + b"x" * 40_000)))
+    taken = len(answers) - 2
+    assert answers[-1] == (452, "4.3.1")
+    assert taken > 10
+    await reach(lab.hubs["hub-a"], "high")
+    assert lab.hubs["hub-a"].status().pressure_reasons[0].startswith("database high: ")
+    assert await from_outside(lab) == (452, "4.3.1")
+    await lab.stop("hub-a")
+    lab.topology = unbounded
+    await lab.stores["store-a"].start()
+    await lab.start("hub-a")
+    assert len(await lab.stores["store-a"].wait(taken)) == taken
+    assert lab.hubs["hub-a"].status().pressure == "normal"
 
 
 async def test_changes_of_level_are_tracked(lab: Lab, machine: Machine) -> None:

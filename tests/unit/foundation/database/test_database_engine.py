@@ -10,6 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, event, inspect
 from sqlalchemy.exc import InvalidRequestError, OperationalError
 
+from foundation.database.dialects import is_full, space
 from foundation.database.engine import (
     SchemaError,
     SchemaTooNew,
@@ -175,6 +176,40 @@ def test_a_stamp_of_somebody_else_is_a_clear_error(tmp_path: Path) -> None:
     other.close()
     with pytest.raises(SchemaError, match="ae1027a6acf"):
         prepare_schema(engine, metadata(), "things", 1)
+    engine.dispose()
+
+
+def test_a_database_with_a_bound_is_full_there_and_goes_on_without_it(tmp_path: Path) -> None:
+    url, bound = sqlite_url(tmp_path / "a.sqlite"), 200_000
+
+    def fill(connection: Connection, size: int) -> None:
+        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS things (data BLOB)")
+        connection.exec_driver_sql("INSERT INTO things VALUES (zeroblob(?))", (size,))
+
+    engine = open_engine(url, bound)
+    with writing(engine).begin() as connection:
+        fill(connection, 100_000)
+        most, free = space(connection)
+    assert bound - 4096 < most <= bound
+    assert 80_000 < free < 100_000
+    with pytest.raises(OperationalError) as full, writing(engine).begin() as connection:
+        fill(connection, 100_000)
+    assert is_full(full.value)
+    with writing(engine).begin() as connection:  # what is free inside takes something new
+        connection.exec_driver_sql("DELETE FROM things")
+        assert space(connection)[1] > 180_000
+        fill(connection, 150_000)
+    engine.dispose()
+    # a smaller bound takes nothing away, and lets nothing join
+    smaller = open_engine(url, 1)
+    with pytest.raises(OperationalError) as full, writing(smaller).begin() as connection:
+        assert connection.exec_driver_sql("SELECT length(data) FROM things").scalar() == 150_000
+        fill(connection, 100_000)
+    assert is_full(full.value)
+    smaller.dispose()
+    engine = open_engine(url)
+    with writing(engine).begin() as connection:
+        fill(connection, 300_000)
     engine.dispose()
 
 
