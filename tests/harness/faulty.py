@@ -20,6 +20,7 @@ from tests.harness.organisation import Organisation
 from tests.harness.ports import free_port
 from tests.harness.proxy import FaultProxy
 from tests.harness.topologies import with_settings_of
+from tests.harness.wal import ends_of_commits, put_after_last_commit
 from waypost.processes import ServerProcess
 from waypost.servers import servers_of, with_endpoints
 
@@ -100,11 +101,15 @@ class FaultyOrganisation(Organisation):
         await self._disks[server].empty()
 
     def append_to_wal(self, server: str, chance: random.Random) -> int:
-        """Garbage after the last frame of a server that does not run; returns how many files got some."""
-        files = sorted(self.topology.server_folder(server).glob("*.db-wal"))
+        """Garbage after the last committed frame of a server that does not run; returns how many files got
+        some."""
+        files = [
+            each
+            for each in sorted(self.topology.server_folder(server).glob("*.db-wal"))
+            if ends_of_commits(each)
+        ]
         for file in files:
-            with open(file, "ab") as stream:
-                stream.write(chance.randbytes(chance.randint(1, 9000)))
+            put_after_last_commit(file, chance.randbytes(chance.randint(1, 9000)))
         return len(files)
 
     def resume_all(self) -> None:

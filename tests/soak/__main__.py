@@ -42,13 +42,16 @@ def report(outcome: Outcome) -> str:
     counts = outcome.audited.counts
     faults = ", ".join(f"{kind} {count}" for kind, count in sorted(outcome.injected.items()))
     lines = [
-        f"faults: {faults}; connections cut {outcome.connections_cut}",
+        f"faults: {faults}",
+        f"connections cut {outcome.connections_cut}, commits refused for a full disk {outcome.refused_full},"
+        f" changes of back pressure {outcome.levels_changed}",
         outcome.ledger.shown(),
         f"audit: accepted {counts.accepted} + expanded {counts.expanded} = delivered {counts.delivered}"
         f" + relayed {counts.relayed} + bounced {counts.bounced} + discarded {counts.discarded}"
         f" + merged {counts.merged} + pending {counts.pending}; unexplained {counts.unexplained},"
         f" doubled {counts.doubled}",
     ]
+    lines += [f"errors logged, {count} times: {text}" for text, count in outcome.errors.most_common(20)]
     lines += outcome.ledger.problems[:50]
     lines += [str(finding) for finding in outcome.audited.findings[:50]]
     return "\n".join(lines)

@@ -41,6 +41,12 @@ class Outcome:
     injected: Counter[str]
     permanent_errors: list[str]
     connections_cut: int
+    refused_full: int
+    """Commits that failed because the disk or the database was full."""
+    levels_changed: int
+    """Times that back pressure rose or fell."""
+    errors: Counter[str]
+    """What the servers logged as errors."""
     seconds: float
 
 
@@ -88,7 +94,18 @@ async def soak(
             audited, away = await examine(Controls(topology), servers_of(topology), began_ms - 2 * 3_600_000)
             assert not away, away
             cuts = sum(proxy.cut_count for proxy in organisation.proxies.values())
-    return Outcome(ledger, audited, faults.injected, load.client_errors, cuts, seconds)
+            log = organisation.log
+    return Outcome(
+        ledger,
+        audited,
+        faults.injected,
+        load.client_errors,
+        cuts,
+        sum("database or disk is full" in entry.get("exception", "") for entry in log),
+        sum(str(entry.get("message", "")).startswith("back pressure") for entry in log),
+        Counter(str(entry["message"]) for entry in log if entry.get("level") in ("error", "critical")),
+        seconds,
+    )
 
 
 async def _known(organisation: FaultyOrganisation) -> None:
