@@ -51,3 +51,5 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     content_sha256: str = ""
     """Hex digest of the content after the prefix."""
     probe: bool = False
+    first_attempt: bool = False
+    """Nothing was sent under this key before: it need not be looked for. Not said: it may be a repeat."""

@@ -254,6 +254,7 @@ def _take_transfer(given: dict[str, str | None]) -> Transfer | None:
         raise parameters.bad("XWAYPOST-SHA256 is 64 hexadecimal digits")
     prefix_bytes = parameters.size(given.pop("XWAYPOST-PREFIX", None) or "0")
     probe = "XWAYPOST-PROBE" in given
+    first_attempt = "XWAYPOST-FIRST" in given
     _skip_unknown_private(given)
     if not network_message_id:
         return None
@@ -264,6 +265,7 @@ def _take_transfer(given: dict[str, str | None]) -> Transfer | None:
         prefix_bytes=prefix_bytes,
         content_sha256=sha256,
         probe=probe,
+        first_attempt=first_attempt,
     )
 
 
@@ -284,6 +286,8 @@ def _transfer_words(transfer: Transfer) -> list[str]:
         words.append(f"XWAYPOST-SHA256={transfer.content_sha256}")
     if transfer.probe:
         words.append("XWAYPOST-PROBE")
+    if transfer.first_attempt:
+        words.append("XWAYPOST-FIRST")
     return words
 
 

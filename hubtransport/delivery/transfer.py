@@ -81,6 +81,7 @@ def transfer_of(unit: Unit) -> Transfer:
         prefix_bytes=len(message.prefix) + message.carried_prefix_bytes,
         content_sha256=message.content_sha256,
         probe=message.probe,
+        first_attempt=unit.attempts == 0 and not unit.pinned,
     )
 
 

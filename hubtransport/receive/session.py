@@ -78,7 +78,7 @@ class HubSession:
         hub = self._hub
         self._sender = command.sender
         self._transfer = command.transfer if self._connector.trusted else None
-        if self._transfer is not None and self._transfer.transfer_key:
+        if self._transfer is not None and self._transfer.transfer_key and not self._transfer.first_attempt:
             key = self._transfer.transfer_key
             self._known = await hub.store.readers.run(lambda connection: find_key(connection, key))
         if self._known is None:  # what was taken before is under way: its sender may learn that

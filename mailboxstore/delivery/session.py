@@ -82,7 +82,7 @@ class DeliverySession:
     async def mail(self, command: MailCommand) -> Reply | None:
         self.reset()
         transfer = command.transfer or Transfer(network_message_id=self._database.identifier())
-        if transfer.transfer_key:
+        if transfer.transfer_key and not transfer.first_attempt:
             key = transfer.transfer_key
             self._known = await self._database.readers.run(lambda c: transfer_results(c, key))
         if self._known is None:  # what was taken before is under way: its hub may learn that

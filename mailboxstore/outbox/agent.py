@@ -216,6 +216,7 @@ class OutboxAgent:
             prefix_bytes=len(stored.prefix),
             content_sha256=stored.content_sha256,
             probe=unit.probe,
+            first_attempt=unit.state == "active" and unit.attempts == 1,
         )
         try:
             result = await connection.send(

@@ -115,14 +115,17 @@ FEATURES = dict.fromkeys(("SIZE", "8BITMIME", "SMTPUTF8", "DSN", "XWAYPOST"), ""
     st.text(max_size=20),
     st.integers(0, 10**9),
     st.sampled_from(["", "FULL", "HDRS"]),
+    st.booleans(),
 )
 def test_mail_goes_over_and_comes_back(
-    address: str, network_id: str, key: str, prefix: int, ret: str
+    address: str, network_id: str, key: str, prefix: int, ret: str, first: bool
 ) -> None:
     network_id = network_id.encode("utf-8", "replace").decode()
     key = key.encode("utf-8", "replace").decode()
     sender = Sender(address=address, smtputf8=True, ret=ret)
-    transfer = Transfer(network_message_id=network_id, transfer_key=key, prefix_bytes=prefix)
+    transfer = Transfer(
+        network_message_id=network_id, transfer_key=key, prefix_bytes=prefix, first_attempt=first
+    )
     argument = split_command(encode_mail(sender, transfer, FEATURES)[:-2])[1]
     command = parse_mail(argument, announced=ANNOUNCED, private=True)
     assert (command.sender, command.transfer) == (sender, transfer)

@@ -100,6 +100,8 @@ class StubServer:
         """Scripted answers to RCPT, used up one by one."""
         self.final_replies: dict[str, list[Reply]] = {}
         self.mail_replies: list[Reply] = []
+        self.offered: list[Transfer | None] = []
+        """What came with each MAIL, whatever was answered."""
         self.lose_replies = 0
         """So many times the content is taken and the connection cut before the answer."""
         self.keys: dict[str, dict[str, Reply]] = {}
@@ -162,6 +164,7 @@ class StubSession:
         return transfer.transfer_key if transfer else ""
 
     async def mail(self, command: MailCommand) -> Reply | None:
+        self._server.offered.append(command.transfer)
         if self._server.mail_replies:
             return self._server.mail_replies.pop(0)
         self._command = command

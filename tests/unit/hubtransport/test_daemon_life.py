@@ -129,6 +129,13 @@ async def test_what_a_killed_hub_may_have_delivered_is_not_reported_as_expired(l
     assert not [event for event in await lab.events() if event.event in ("FAIL", "DSN")]
 
 
+async def test_what_may_have_been_sent_before_the_hub_was_killed_is_no_first_attempt(lab: Lab) -> None:
+    fill_queue(lab, 1, hop="store::store-a", group="", claimed=True)
+    await lab.start("hub-a")
+    await lab.stores["store-a"].wait()
+    assert [transfer and transfer.first_attempt for transfer in lab.stores["store-a"].offered] == [False]
+
+
 async def test_clock_set_back_makes_units_due(lab: Lab) -> None:
     fill_queue(lab, 1, next_attempt_at_ms=lab.clock.now_ms() + 30 * 24 * 3600 * 1000)
     await lab.start("hub-a", "hub-b")

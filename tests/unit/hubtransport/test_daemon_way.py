@@ -208,6 +208,18 @@ async def test_a_key_that_is_known_stores_nothing_and_answers_as_before(lab: Lab
     assert len(lab.stores["store-a"].delivered) == 1
 
 
+async def test_a_known_key_stores_nothing_though_its_sender_says_it_is_new(lab: Lab) -> None:
+    await lab.start("hub-a")
+    transfer = Transfer(network_message_id="n1", transfer_key="key-1", first_attempt=True)
+    first = await lab.send("carol@example.test", transfer=transfer)
+    again = await lab.send("carol@example.test", transfer=transfer)
+    other = await lab.send("carol@example.test", "alice@example.test", transfer=transfer)
+    assert [result.final[0].code for result in (first, again, other)] == [250, 250, 451]
+    await lab.until_event("DUPLICATEDELIVER")
+    await lab.until_idle()
+    assert len(lab.stores["store-a"].delivered) == 1
+
+
 async def test_two_transfers_at_once_under_one_key_are_one(lab: Lab) -> None:
     await lab.start("hub-a")
     transfer = Transfer(network_message_id="n1", transfer_key="key-1")

@@ -17,6 +17,10 @@ from tests.unit.hubtransport.lab import CONTENT, QUICK, Lab, StubServer
 HOUR_MS = 3600 * 1000
 
 
+def first_attempts(server: StubServer) -> list[bool]:
+    return [transfer.first_attempt for transfer in server.offered if transfer is not None]
+
+
 async def test_store_down_then_up_releases_the_whole_queue(lab: Lab) -> None:
     store = lab.stores["store-a"]
     await store.stop()
@@ -77,6 +81,7 @@ async def test_message_deferred_at_mail_keeps_its_key(lab: Lab) -> None:
     transfers = [event.transfer_key for event in await lab.events() if event.event in ("DEFER", "SEND")]
     assert len(transfers) == 3
     assert len(set(transfers)) == 1
+    assert first_attempts(store) == [True, False, False]
 
 
 async def test_lost_answer_is_asked_again_under_the_same_key(lab: Lab) -> None:
@@ -89,6 +94,7 @@ async def test_lost_answer_is_asked_again_under_the_same_key(lab: Lab) -> None:
     assert store.repeats == 1
     deferred = await lab.until_event("DEFER")
     assert "outcome unknown" in deferred.reason
+    assert first_attempts(store) == [True, False]
 
 
 async def test_hub_down_is_taken_over_by_another_hub_of_its_site(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ class TestHub:
         self.arrived = asyncio.Event()
         """Set at every message, whatever is answered."""
         self.attempts = 0
+        self.offered: list[Transfer | None] = []
+        """What came with each MAIL."""
         self.sender_reply: Reply | None = None
         self.recipient_replies: dict[str, Reply] = {}
         self.final_reply: Reply | None = None
@@ -109,6 +111,7 @@ class _Session:
 
     async def mail(self, command: MailCommand) -> Reply | None:
         self.command = command
+        self.hub.offered.append(command.transfer)
         return self.hub.sender_reply
 
     async def recipient(self, recipient: Recipient) -> Reply | None:

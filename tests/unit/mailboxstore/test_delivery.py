@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
 import pytest
 
 from foundation.database.spool import Spool
@@ -146,6 +147,15 @@ async def test_known_transfer_is_answered_as_before(lmtp: Lmtp) -> None:
     assert len(await inbox(lmtp.bench, ALICE.mailbox_id)) == 1
     assert len(await inbox(lmtp.bench, BOB.mailbox_id)) == 0
     assert [event.event for event in await lmtp.bench.events()] == ["DELIVER", "DUPLICATEDELIVER"]
+
+
+async def test_known_transfer_is_answered_as_before_though_its_hub_says_it_is_new(lmtp: Lmtp) -> None:
+    new = msgspec.structs.replace(transfer(), first_attempt=True)
+    await lmtp.send([TO_ALICE], new)
+    again = await lmtp.send([TO_ALICE, TO_BOB], new)
+    assert codes(again) == ["250 2.1.5", "250 2.1.5", "250 2.1.5", "451 4.3.0"]
+    assert len(await inbox(lmtp.bench, ALICE.mailbox_id)) == 1
+    assert len(await inbox(lmtp.bench, BOB.mailbox_id)) == 0
 
 
 async def test_guard_outlives_deletion_and_new_keys(lmtp: Lmtp) -> None:

@@ -208,6 +208,7 @@ async def test_unknown_outcome_is_asked_of_the_same_hub_under_the_same_key(bench
     used = [hub for hub in hubs if hub.attempts]
     assert len(used) == 1 and used[0].attempts == 2
     assert len(used[0].taken) == 1
+    assert [transfer.first_attempt for transfer in used[0].offered if transfer] == [True, False]
     await office.agent.stop()
     for hub in hubs:
         await hub.stop()

@@ -240,6 +240,7 @@ TRANSFER = Transfer(
     prefix_bytes=120,
     content_sha256="0" * 64,
     probe=True,
+    first_attempt=True,
 )
 
 
