@@ -1,4 +1,5 @@
-"""`waypost simulate`: the daemons' own code under faults from a seed, and whether every promise held."""
+"""`waypost simulate`: the daemons' own code under faults from a seed, and whether every promise held; or the
+user's own configuration under load (waypost/cli/whatif.py)."""
 
 from __future__ import annotations
 
@@ -7,12 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from waypost.cli.options import JsonOption
 from waypost.cli.output import NOT_SO, CommandFailed, duration, print_json, print_table, progress
+from waypost.cli.whatif import what_if
 
 if TYPE_CHECKING:
     from waypost.simulator.run import Verdict
@@ -20,12 +23,15 @@ if TYPE_CHECKING:
 application = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 STORIES_MAX = 3
+LOAD, UNTIL = "10/s", "10m"
+"""Of a what-if that says neither."""
 SEEDS_A_POOL = 100
 """Processes are renewed after so many, whatever they have kept."""
 
 
 @application.command(
-    epilog="Examples:\n\n- `waypost simulate --seeds 100`\n- `waypost simulate --seed 42 --trace`",
+    epilog="Examples:\n\n- `waypost simulate --seeds 100`\n- `waypost simulate --seed 42 --trace`\n"
+    "- `waypost simulate --config my.toml --load 20/s --fail hub-b@60s-300s --until 30m --plot my.svg`",
     no_args_is_help=True,
 )
 def simulate(
@@ -33,6 +39,39 @@ def simulate(
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Run so many.")] = None,
     first: Annotated[int, typer.Option("--first", min=0, help="The first seed of --seeds.")] = 0,
     trace: Annotated[bool, typer.Option("--trace", help="With --seed: print all that happens.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", help="What if: this organisation; else WAYPOST_CONFIG, else ./data/waypost.toml."
+        ),
+    ] = None,
+    load: Annotated[
+        str,
+        typer.Option("--load", help=f"What if: so many messages, like 20/s, 300/min, 5000/h; else {LOAD}."),
+    ] = "",
+    until: Annotated[
+        str, typer.Option("--until", help=f"What if: so long in virtual time, like 30m, 24h; else {UNTIL}.")
+    ] = "",
+    fail: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail",
+            help="What if: this fails. May be repeated. `hub-b@60s-300s`: the server is gone, as without "
+            "power (a site's name: all its servers). `hub-b:stop@…`: stopped in order. `hub-b:full@…`: its "
+            "disk is full. `hub-a~hub-b@…`: packets between the two are lost (servers, sites, or `internet` "
+            "for all outside). Without an end, `hub-b@10m`, for good.",
+        ),
+    ] = None,
+    users: Annotated[
+        int | None,
+        typer.Option("--users", min=2, max=5000, help="What if: so many people; else 50 a store."),
+    ] = None,
+    size: Annotated[
+        str, typer.Option("--size", help="What if: every message is of this size, like 10KiB; else a mix.")
+    ] = "",
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="What if: queue depth over time into this SVG file.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> int:
     """Run a whole organisation on a simulated network with faults, and check that no message is lost or
@@ -40,7 +79,25 @@ def simulate(
 
     Everything follows from the seed: a run that failed is told again by --seed. Exit code 1: a promise was
     broken.
+
+    **What if:** with --config, --load, --until or --fail it is your own organisation under load while
+    something fails, on a copy in memory: nothing of yours is touched. Ctrl-C gives the report so far.
     """
+    if config or load or until or fail or plot or users or size:
+        if seeds is not None or trace:
+            option = "--trace" if trace else "--seeds"
+            raise CommandFailed("usage", "is not for a what-if", place=option, mend="waypost simulate --help")
+        return what_if(
+            config,
+            load=load or LOAD,
+            until=until or UNTIL,
+            fail=fail or (),
+            seed=1 if seed is None else seed,
+            users=users or 0,
+            size=size,
+            plot=plot,
+            as_json=as_json,
+        )
     if (seed is None) == (seeds is None):
         raise CommandFailed("usage", "give either --seed N or --seeds N", mend="waypost simulate --help")
     if trace and (seed is None or as_json):

@@ -19,6 +19,9 @@ class Entry:
 
 
 class Journal:
+    detailed = True
+    """Whether every piece of bytes on a connection is told."""
+
     def __init__(self, time: Callable[[], float], show: Callable[[Entry], None] | None = None) -> None:
         self._time = time
         self._show = show

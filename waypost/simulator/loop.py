@@ -47,8 +47,10 @@ class Standstill(Exception):
 
 
 class SimulatedLoop(asyncio.BaseEventLoop):
-    def __init__(self) -> None:
+    def __init__(self, callbacks_max: float = CALLBACKS_MAX) -> None:
+        """`callbacks_max`: after which a run is taken to have no end."""
         super().__init__()
+        self._callbacks_max = callbacks_max
         self._now = 0.0
         self._number = 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
@@ -128,8 +130,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             handle._run()
         if self._in_instant > CALLBACKS_AN_INSTANT_MAX:
             raise Standstill(f"the instant {self._now:.6f} does not end")
-        if self.callbacks > CALLBACKS_MAX:
-            raise Standstill(f"it does not end: {CALLBACKS_MAX} callbacks")
+        if self.callbacks > self._callbacks_max:
+            raise Standstill(f"it does not end: {self._callbacks_max} callbacks")
 
     def _pass_time(self) -> None:
         timers, ready = self._timers, self._ready  # type: ignore[attr-defined]

@@ -265,7 +265,8 @@ class Ending(asyncio.Transport):
         self.arrived_bytes += len(piece)
         self._unread_bytes -= len(piece)
         if piece and not other._closing:
-            network.journal.note(self.machine.name, f"{self.label} {_shown(piece)}")
+            if network.journal.detailed:
+                network.journal.note(self.machine.name, f"{self.label} {_shown(piece)}")
             other.enter(other._protocol.data_received, piece)
         if self._paused and self.get_write_buffer_size() <= self._low and not self.lost:
             self._paused = False

@@ -25,7 +25,7 @@ RESTART_SECONDS = 1.0
 STOP_SECONDS = 60.0
 START_SECONDS_MAX = 600.0
 GROUP = "everybody"
-_HASH = "$argon2id$v=19$m=8,t=1,p=1$c2ltdWxhdGVkIHBlb3BsZQ$rrG+w3FHjhDRQpWuOI1lRQ"
+PASSWORD_HASH = "$argon2id$v=19$m=8,t=1,p=1$c2ltdWxhdGVkIHBlb3BsZQ$rrG+w3FHjhDRQpWuOI1lRQ"
 """Of PASSWORD, at a cost that simulations can pay."""
 
 
@@ -96,9 +96,9 @@ class Organisation:
         self._seed = f"{seed}"
         self._directory_seconds = directory_seconds
         self._ready: dict[str, asyncio.Event] = {}
-        for number, server in enumerate(servers_of(topology), 1):
+        for server in servers_of(topology):
             self.servers[server.name] = server
-            self.machines[server.name] = network.add(Machine(server.name, address_of(number)))
+            self.machines[server.name] = network.add(Machine(server.name, server.settings.rpc.host))
             self._ready[server.name] = asyncio.Event()
         self.topology.data.mkdir(parents=True, exist_ok=True)
         office = Process(Machine("office", "10.0.0.250"), 1)
@@ -126,7 +126,7 @@ class Organisation:
     def add_user(self, address: str) -> None:
         stores = {store.name: store.database for store in self.topology.stores}
         store = list(stores)[len(self.people.stores) % len(stores)]
-        record = self._directory.add_user(address, _HASH, store=store, stores=stores)
+        record = self._directory.add_user(address, PASSWORD_HASH, store=store, stores=stores)
         self.people.stores[address] = store
         self.people.mailboxes[address] = record.mailbox_id
 

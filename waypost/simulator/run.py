@@ -86,7 +86,7 @@ def simulate(seed: int, show: Callable[[Entry], None] | None = None, plan: Plan 
     try:
         return _simulate(seed, show, plan)
     finally:
-        with _silence():
+        with silence():
             while gc.collect():  # what ends in the first round lets go of more
                 pass
         if collecting:
@@ -106,12 +106,12 @@ def _simulate(seed: int, show: Callable[[Entry], None] | None, plan: Plan | None
                 where = f"{Path(place.filename).name}:{place.lineno}"
                 return run.stuck(f"the run came to no end: {error!r} at {where}")
             finally:
-                with _silence():
+                with silence():
                     loop.finish()
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Tasks that will never run again are collected: what they say of that is of no interest."""
     disabled, hook = logging.root.manager.disable, sys.unraisablehook
     logging.disable(logging.CRITICAL)
