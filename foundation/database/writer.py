@@ -3,7 +3,8 @@
 Promises: `run` returns after the commit that holds the unit (250 means durable); a unit that fails takes none
 along; a caller that goes away undoes nothing; who waits when the disk fails under a commit is cancelled, so
 that no answer is given to what may be durable; units are committed in the order of their calls. What arrives
-during a commit goes into the next one: no timer, no sleep.
+during a commit goes into the next one: no timer, no sleep. Only a lazy unit, which nobody waits for, begins
+no commit of its own before LAZY_SECONDS are over: it goes with the next one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ T = TypeVar("T")
 
 UNITS_A_COMMIT = 40
 UNITS_WAITING = 10_000
+LAZY_SECONDS = 0.03
 
 log = logging.getLogger("waypost.database")
 
@@ -53,6 +55,7 @@ _Outcome = _Done[Any] | _Failed | _Unknown
 class _Entry:
     unit: Callable[[Connection], Any]
     committed: Callable[[Any], None] | None
+    lazy: bool
     future: asyncio.Future[Any]
 
 
@@ -79,6 +82,11 @@ class Writer:
         self._executor = executor
         self._failed = failed
         self._queue: deque[_Entry] = deque()
+        self._urgent = 0
+        """Units of the queue that are not lazy."""
+        self._timer: asyncio.TimerHandle | None = None
+        """When the lazy ones have waited long enough."""
+        self._waited = False
         self._task: asyncio.Task[None] | None = None
         self._connection: Connection | None = None
         self._broken: BaseException | None = None
@@ -89,9 +97,17 @@ class Writer:
         """Units not yet committed that no commit has taken up: the measure for back pressure."""
         return len(self._queue)
 
-    async def run(self, unit: Callable[[Connection], T], committed: Callable[[T], None] | None = None) -> T:
+    async def run(
+        self,
+        unit: Callable[[Connection], T],
+        committed: Callable[[T], None] | None = None,
+        *,
+        lazy: bool = False,
+    ) -> T:
         """Commits `unit` and returns its value; `committed` is called with it first, on the event loop.
 
+        A lazy unit may wait for the commit of another one, at most LAZY_SECONDS: for work whose loss in a
+        crash is made good by itself, and whose end nobody waits for.
         The unit must neither commit nor roll back. A MailError (or another error of its own) rolls back this
         unit alone and is raised here. The database's errors: 452 4.3.1 when it is full, else 451 4.3.0.
         Cancelling the caller does not take the unit back. Cancelled (CancelledError) when the disk failed
@@ -102,28 +118,48 @@ class Writer:
         if len(self._queue) >= UNITS_WAITING:
             raise MailError(452, "4.3.1", "Too many commits are waiting, try again later")
         loop = asyncio.get_running_loop()
-        entry = _Entry(unit, committed, loop.create_future())
+        entry = _Entry(unit, committed, lazy, loop.create_future())
         self._queue.append(entry)
-        if self._task is None:
-            self._task = loop.create_task(self._work())
+        self._urgent += not lazy
+        if lazy and self._timer is None:
+            self._timer = loop.call_later(LAZY_SECONDS, self._time_is_over)
+        if self._wanted():
+            self._begin()
         result: T = await entry.future
         return result
 
     async def close(self) -> None:
         """Commits what waits, then takes no more."""
         self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._wanted():
+            self._begin()
         while self._task is not None:
             await asyncio.wait([self._task])
         if self._connection is not None:
             await self._executor.run(self._disconnect)
 
+    def _begin(self) -> None:
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def _time_is_over(self) -> None:
+        self._timer = None
+        self._waited = bool(self._queue)
+        if self._wanted():
+            self._begin()
+
+    def _wanted(self) -> bool:
+        """Whether what waits is to be committed now."""
+        enough = len(self._queue) >= UNITS_A_COMMIT
+        return bool(self._queue) and (self._urgent > 0 or self._waited or self._closed or enough)
+
     async def _work(self) -> None:
         group: list[_Entry] = []
         try:
-            while self._queue:
-                group = list(islice(self._queue, UNITS_A_COMMIT))
-                for _ in group:
-                    self._queue.popleft()
+            while self._wanted():
+                group = self._take_group()
                 outcomes = await self._executor.run(self._commit, [entry.unit for entry in group])
                 self._answer(group, outcomes)
                 group = []
@@ -133,12 +169,21 @@ class Writer:
             refused = _Failed(_answer_to(error))
             waiting = list(self._queue)
             self._queue.clear()
+            self._urgent = 0
             self._answer(group, [refused if isinstance(error, Exception) else _Unknown() for _ in group])
             self._answer(waiting, [refused for _ in waiting])
             if not isinstance(error, Exception):
                 raise
         finally:
             self._task = None
+            self._waited = False
+
+    def _take_group(self) -> list[_Entry]:
+        group = list(islice(self._queue, UNITS_A_COMMIT))
+        for entry in group:
+            self._queue.popleft()
+            self._urgent -= not entry.lazy
+        return group
 
     def _answer(self, group: Sequence[_Entry], outcomes: Sequence[_Outcome]) -> None:
         for entry, outcome in zip(group, outcomes, strict=True):

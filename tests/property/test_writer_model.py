@@ -21,7 +21,9 @@ TABLE = Table("entries", METADATA, Column("key", Integer, primary_key=True), Col
 
 puts = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 99)), max_size=3)
 endings = st.sampled_from(["done", "done", "done", "refused", "mistake", "duplicate", "cancelled"])
-units = st.lists(st.tuples(puts, endings), max_size=30)
+units = st.lists(st.tuples(puts, endings, st.booleans()), max_size=30)
+Units = list[tuple[list[tuple[int, int]], str, bool]]
+"""What each puts, how it ends, and whether it is lazy."""
 
 
 def unit(connection: Connection, changes: list[tuple[int, int]], ending: str) -> None:
@@ -36,7 +38,7 @@ def unit(connection: Connection, changes: list[tuple[int, int]], ending: str) ->
         connection.execute(insert(TABLE).values([{"key": 7, "value": 0}, {"key": 7, "value": 0}]))
 
 
-async def commit_all(file: Path, rounds: list[list[tuple[list[tuple[int, int]], str]]]) -> None:
+async def commit_all(file: Path, rounds: list[Units]) -> None:
     engine = open_engine(sqlite_url(file))
     prepare_schema(engine, METADATA, "entries", 1)
     executor = ThreadExecutor("writer", 1)
@@ -44,27 +46,29 @@ async def commit_all(file: Path, rounds: list[list[tuple[list[tuple[int, int]], 
     model: dict[int, int] = {}
     committed: list[dict[int, int]] = []
 
-    async def run(changes: list[tuple[int, int]], ending: str) -> None:
-        await writer.run(lambda connection: unit(connection, changes, ending), lambda _: took(changes))
+    async def run(changes: list[tuple[int, int]], ending: str, lazy: bool) -> None:
+        await writer.run(
+            lambda connection: unit(connection, changes, ending), lambda _: took(changes), lazy=lazy
+        )
 
     def took(changes: list[tuple[int, int]]) -> None:
         model.update(changes)
         committed.append(dict(model))
 
     for entries in rounds:
-        tasks = [asyncio.create_task(run(changes, ending)) for changes, ending in entries]
+        tasks = [asyncio.create_task(run(*entry)) for entry in entries]
         await asyncio.sleep(0)
-        for task, (_, ending) in zip(tasks, entries, strict=True):
+        for task, (_, ending, _) in zip(tasks, entries, strict=True):
             if ending == "cancelled":
                 task.cancel()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        for outcome, (_, ending) in zip(outcomes, entries, strict=True):
+        for outcome, (_, ending, _) in zip(outcomes, entries, strict=True):
             expected = {"refused": MailError, "duplicate": MailError, "mistake": ValueError}
             assert isinstance(outcome, expected.get(ending, asyncio.CancelledError | None))
     await writer.close()
     executor.close()
     assert len(committed) == sum(
-        ending in ("done", "cancelled") for entries in rounds for _, ending in entries
+        ending in ("done", "cancelled") for entries in rounds for _, ending, _ in entries
     )
     with engine.connect() as connection, connection.begin():
         assert dict(connection.execute(select(TABLE.c.key, TABLE.c.value)).all()) == model
@@ -74,7 +78,7 @@ async def commit_all(file: Path, rounds: list[list[tuple[list[tuple[int, int]], 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(units, max_size=3))
 def test_what_was_answered_is_there_and_nothing_else(
-    rounds: list[list[tuple[list[tuple[int, int]], str]]],
+    rounds: list[Units],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(commit_all(Path(folder) / "entries.sqlite", rounds))

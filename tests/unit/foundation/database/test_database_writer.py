@@ -76,6 +76,76 @@ async def test_what_waits_is_committed_together(notes: Notes, writer: Writer) ->
     assert writer.waiting == 0
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time alone commits nothing."""
+    monkeypatch.setattr("foundation.database.writer.LAZY_SECONDS", 1000)
+
+
+async def lazy(notes: Notes, writer: Writer, *texts: str) -> list[asyncio.Task[str]]:
+    """Units that nobody waits for, handed in."""
+    tasks = [
+        asyncio.create_task(writer.run(lambda connection, text=text: notes.add(connection, text), lazy=True))
+        for text in texts
+    ]
+    await asyncio.sleep(0)
+    return tasks
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_lazy_unit_goes_with_the_next_commit(notes: Notes, writer: Writer) -> None:
+    commits = Commits(notes.engine)
+    tasks = await lazy(notes, writer, "a", "b")
+    assert writer.waiting == 2
+    await writer.run(lambda connection: notes.add(connection, "c"))
+    assert [await task for task in tasks] == ["a", "b"]
+    assert notes.seen() == ["a", "b", "c"]
+    assert commits.count == 1
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_lazy_unit_that_comes_during_a_commit_begins_none(notes: Notes, writer: Writer) -> None:
+    commits = Commits(notes.engine)
+    gate = Gate()
+    first = asyncio.create_task(writer.run(gate))
+    await gate.entered.wait()
+    (task,) = await lazy(notes, writer, "a")
+    gate.open()
+    await first
+    assert (writer.waiting, commits.count) == (1, 1)
+    await writer.close()
+    assert task.done()
+    assert notes.seen() == ["a"]
+
+
+async def test_a_lazy_unit_is_committed_after_a_while_by_itself(notes: Notes, writer: Writer) -> None:
+    for text in ("a", "b"):
+        (task,) = await lazy(notes, writer, text)
+        async with asyncio.timeout(20):
+            assert await task == text
+    assert notes.seen() == ["a", "b"]
+
+
+async def test_time_that_was_for_others_hurries_no_lazy_unit(notes: Notes, writer: Writer) -> None:
+    (task,) = await lazy(notes, writer, "a")
+    await writer.run(lambda connection: notes.add(connection, "b"))
+    await task
+    assert writer._timer is not None
+    writer._timer.cancel()
+    writer._time_is_over()
+    (late,) = await lazy(notes, writer, "c")
+    assert writer._task is None
+    assert await late == "c"
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_whole_group_of_lazy_units_does_not_wait(notes: Notes, writer: Writer) -> None:
+    texts = [f"{number:03}" for number in range(UNITS_A_COMMIT)]
+    tasks = await lazy(notes, writer, *texts)
+    assert [await task for task in tasks] == texts
+    assert notes.seen() == texts
+
+
 async def test_a_failing_unit_takes_nobody_along(notes: Notes, writer: Writer) -> None:
     def refuse(connection: Connection) -> None:
         notes.add(connection, "gone")
