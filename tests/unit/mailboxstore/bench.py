@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -231,17 +231,23 @@ async def pieces(content: bytes, size: int = 64 * 1024) -> AsyncIterator[bytes]:
         yield content[start : start + size]
 
 
-def open_bench(folder: Path, *, quota_bytes: int = 0, message_size_bytes: int = 1024 * 1024) -> Bench:
+def open_bench(
+    folder: Path,
+    *,
+    quota_bytes: int = 0,
+    message_size_bytes: int = 1024 * 1024,
+    executor: Callable[[str, int], Executor] = ThreadExecutor,
+) -> Bench:
     engine = open_engine(sqlite_url(folder / "store.db"))
     prepare_schema(engine, tables.metadata, tables.COMPONENT, tables.REVISION)
-    executors = [ThreadExecutor("writer", 1), ThreadExecutor("readers", 2), ThreadExecutor("computing", 1)]
+    executors = [executor("writer", 1), executor("readers", 2), executor("computing", 1)]
     clock = SetClock()
     world = World(
         clock=clock,
         entropy=SystemEntropy(),
         disk=SystemDisk(),
         resolver=DnsResolver(),
-        executor=ThreadExecutor,
+        executor=executor,
     )
     database = MailboxDatabase(
         server=STORE,

@@ -1,0 +1,463 @@
+"""A mailbox store that dies at any point, against a model: whatever is delivered, submitted, handed over and
+changed in whatever order, each operation is done whole or not at all, and nothing is lost or doubled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlalchemy import text
+
+from foundation.database.spool import Spool
+from foundation.interfaces.mailbox_store import FlagChange
+from foundation.mail.envelope import Recipient, Sender, Transfer
+from foundation.mail.errors import MailError
+from foundation.smtp.client import ConnectionBroken
+from foundation.smtp.command import MailCommand
+from foundation.smtp.reply import Reply
+from foundation.smtp.sending import SendResult
+from foundation.smtp.session import Peer
+from mailboxstore.database import mailboxes, units
+from mailboxstore.database.units import Unit
+from mailboxstore.delivery.session import DeliverySession
+from mailboxstore.outbox.agent import OutboxAgent
+from mailboxstore.outbox.hubs import Hub
+from mailboxstore.outbox.reports import Reports
+from mailboxstore.outbox.retry import Backoff
+from tests.harness.crashing import Crash, CrashingFiles, InlineExecutor
+from tests.harness.store_model import (
+    REPORTS,
+    Item,
+    Model,
+    Operation,
+    Refused,
+    Verdict,
+    broken_rules,
+    first_folders,
+    observed,
+)
+from tests.unit.mailboxstore.bench import ALICE, BOB, Bench, message, open_bench
+
+ME = ALICE.mailbox_id
+HUBS = ("hub-a", "hub-b")
+OK, LATER, NO = Reply.of(250, "2.0.0", "ok"), Reply.of(450, "4.2.0", "later"), Reply.of(550, "5.1.1", "no")
+VERDICTS: dict[int, Verdict] = {250: "taken", 450: "deferred", 550: "failed"}
+FOLDERS = ("INBOX", "Outbox", "Sent", "A", "C")
+SENT_TO = ("bob@example.org", "carol@example.org", "friend@elsewhere.example")
+TO_BOTH = (ALICE.recipient_id, ME), (BOB.recipient_id, BOB.mailbox_id)
+# Of one message come two transfers with a recipient in common, as after a merge that was missed.
+TRANSFERS = tuple((f"network-in-{n // 2}", TO_BOTH if n % 2 else TO_BOTH[:1]) for n in range(6))
+
+names = st.sampled_from(FOLDERS)
+uid_sets = st.sets(st.integers(1, 6), min_size=1, max_size=4)
+crashes = st.one_of(
+    st.none(),
+    st.none(),
+    st.builds(Crash, st.just("statement"), st.integers(0, 40)),
+    st.builds(Crash, st.just("torn commit"), st.integers(0, 100_000)),
+    st.builds(Crash, st.just("answer")),
+)
+answers = st.lists(st.sampled_from([OK, OK, LATER, NO]), min_size=1, max_size=3)
+
+
+class FakeHub:
+    """At the other end of the Outbox agent; commits a transfer with its key, so a repeat gets the same
+    answers. Outlives the store's process."""
+
+    def __init__(self) -> None:
+        self.got: Counter[tuple[str, str]] = Counter()
+        self.usable = True
+        self.messages_sent = 0
+        self.next: Callable[[], SendResult]
+        self._known: dict[str, SendResult] = {}
+
+    def answer(self, unit: Unit, replies: Sequence[Reply], final: Reply) -> SendResult:
+        known = self._known.get(unit.transfer_key)
+        if known is not None:
+            return known
+        given = tuple(replies[number % len(replies)] for number in range(len(unit.recipients)))
+        if not any(reply.positive for reply in given):
+            return SendResult(sender=OK, recipients=given)
+        result = SendResult(sender=OK, recipients=given, final=(final,))
+        if final.positive:
+            self._known[unit.transfer_key] = result
+            accepted = zip(unit.addresses, given, strict=True)
+            self.got.update((unit.network_message_id, each) for each, reply in accepted if reply.positive)
+        return result
+
+    async def send(
+        self,
+        sender: Sender,
+        transfer: Transfer | None,
+        recipients: Sequence[Recipient],
+        content: Callable[[], AsyncIterator[bytes]],
+        size_bytes: int,
+    ) -> SendResult:
+        assert transfer is not None
+        octets = b"".join([piece async for piece in content()])
+        assert len(octets) == size_bytes
+        assert transfer.network_message_id.encode() in octets
+        return self.next()
+
+    async def quit(self) -> None:
+        return None
+
+
+class FakeLane:
+    def __init__(self, name: str) -> None:
+        self.hub = Hub(name, "127.0.0.1", 1)
+
+    def came_up(self) -> None:
+        return None
+
+    async def went_down(self, reply: str) -> None:
+        return None
+
+    def wake(self) -> None:
+        return None
+
+
+def verdicts_of(unit: Unit, result: SendResult) -> dict[str, Verdict]:
+    final = result.final[0] if result.final else OK
+    replies = [final if reply.positive else reply for reply in result.recipients]
+    return dict(zip(unit.addresses, (VERDICTS[reply.code] for reply in replies), strict=True))
+
+
+class StoreMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.place = Path(tempfile.mkdtemp(prefix="waypost-property-"))
+        self.files = CrashingFiles(self.place, "store.db")
+        self.hubs = {name: FakeHub() for name in HUBS}
+        self.model = Model(ME)
+        self.memory: dict[str, Unit] = {}
+        """Claimed by the process that runs."""
+        self.highest: dict[tuple[str, str], int] = {}
+        self.serial = 0
+        self.bench: Bench
+        self.open()
+
+    # --- lives and deaths ---
+
+    def open(self) -> None:
+        async def made() -> Bench:
+            return open_bench(self.files.folder, executor=lambda name, threads: InlineExecutor())
+
+        self.bench = bench = self.run(made())
+        self.files.listen(bench.engine)
+        bench.clock.at_ms += self.serial * 1000
+        self.agent = OutboxAgent(
+            bench.database,
+            [Hub(name, "127.0.0.1", 1) for name in HUBS],
+            self.connect,
+            Reports(bench.database, "store.example.org", REPORTS),
+            bench.notifications.publish,
+            bench.world,
+            backoff=Backoff(0.01, 0.02, lambda low, high: 1.0),
+            delay_notice_ms=10**9,
+        )
+
+    async def connect(self, hub: Hub) -> FakeHub:
+        return self.hubs[hub.name]
+
+    def run(self, work: Awaitable[Any]) -> Any:
+        return self.runner.run(work)
+
+    def do(
+        self, work: Callable[[], Awaitable[Any]], expect: Callable[[Model], Any], crash: Crash | None
+    ) -> bool:
+        """Both do it, with the same result. False: the process died, and lives again."""
+        after, expected, reason = copy.deepcopy(self.model), None, ""
+        try:
+            expected = expect(after)
+        except Refused as refused:
+            after, reason = copy.deepcopy(self.model), str(refused)
+        self.serial += 1
+        self.bench.clock.advance(1)
+        if crash is not None:
+            self.files.arm(crash)
+        try:
+            result = self.run(work())
+        except MailError as error:
+            assert getattr(error, "reason", "") == reason, error
+        else:
+            assert not reason, f"{reason} was expected"
+            assert expected is None or result == expected
+        if crash is None:
+            self.model = after
+            return True
+        self.files.crash(crash)
+        self.live_again({"torn commit": [self.model], "answer": [after]}.get(crash.at, [self.model, after]))
+        return False
+
+    def live_again(self, possible: list[Model]) -> None:
+        self.run(self.bench.close())
+        self.open()
+        found = self.read(observed)
+        self.model = next((model for model in possible if model.state() == found), possible[-1])
+        assert found == self.model.state()
+        self.run(self.bench.database.writer.run(lambda connection: units.recover(connection, HUBS)))
+        self.model.recover()
+        self.memory.clear()
+
+    def read(self, query: Callable[..., Any]) -> Any:
+        return self.run(self.bench.database.readers.run(query))
+
+    @initialize()
+    def begin(self) -> None:
+        self.run(self.bench.store.folders(ME))
+        self.model.mailboxes[ME] = first_folders()
+
+    @rule()
+    def stopped_in_order(self) -> None:
+        self.live_again([self.model])
+
+    # --- mail comes in and goes out ---
+
+    @rule(number=st.integers(0, len(TRANSFERS) - 1), crash=crashes)
+    def deliver(self, number: int, crash: Crash | None) -> None:
+        network, to = TRANSFERS[number]
+        key, name = f"transfer-{number}", f"{network}@mail.example"
+
+        async def work() -> list[str]:
+            bench = self.bench
+            peer = Peer("127.0.0.1", 1, tls=True, certificate_name="hub-a", listener="lmtp")
+            publish = bench.notifications.publish
+            hubs = frozenset(HUBS)
+            session = DeliverySession(
+                peer, bench.database, bench.directory, publish, hubs, hostname="store.example.org"
+            )
+            transfer = Transfer(network_message_id=network, transfer_key=key)
+            await session.mail(MailCommand(sender=Sender(address="a@example.org"), transfer=transfer))
+            for recipient_id, _ in to:
+                address = bench.directory.users[recipient_id].address
+                await session.recipient(Recipient(address=address, recipient_id=recipient_id))
+            with Spool.of(message(network, name)) as content:
+                replies = await session.message(content)
+            return [str(reply.code) for reply in replies]  # type: ignore[union-attr]
+
+        self.do(work, lambda model: model.deliver(key, network, to, name), crash)
+
+    @rule(number=st.integers(0, 5), at_once=st.booleans(), crash=crashes)
+    def submit(self, number: int, at_once: bool, crash: Crash | None) -> None:
+        """Also again under a key that came before."""
+        key, turns = f"key-{number}", self.bench.turns
+        turns.state = "active" if at_once else "ready"
+        taken = len(turns.units)
+        to = SENT_TO[: 1 + number % len(SENT_TO)]
+        content = message(f"network-{key}", f"{key}@mail.example")
+        recipients = tuple(Recipient(address=address) for address in to)
+        alive = self.do(
+            lambda: self.bench.submit(content, key, recipients=recipients),
+            lambda model: model.submit(key, f"network-{key}", f"{key}@mail.example", to, turns.state),
+            crash,
+        )
+        if alive and at_once:
+            self.memory.update((unit.network_message_id, unit) for unit in turns.units[taken:])
+
+    @rule(hub=st.sampled_from(HUBS), others_away=st.booleans(), crash=crashes)
+    def claim(self, hub: str, others_away: bool, crash: Crash | None) -> None:
+        found: tuple[Unit, ...] = ()
+        away = [name for name in HUBS if name != hub] if others_away else []
+        now_ms = self.bench.clock.now_ms() + 2000
+
+        async def work() -> set[str]:
+            nonlocal found
+            found = await self.bench.database.writer.run(
+                lambda connection: units.claim_due(connection, hub, away, now_ms, now_ms, 100)
+            )
+            return {unit.network_message_id for unit in found}
+
+        if self.do(work, lambda model: model.claim(hub, others_away), crash):
+            self.memory.update((unit.network_message_id, unit) for unit in found)
+
+    @precondition(lambda self: self.memory)
+    @rule(
+        replies=answers,
+        final=st.sampled_from([OK, OK, LATER, NO]),
+        cut=st.sampled_from(["", "", "before", "unread"]),
+        crash=crashes,
+    )
+    def hand_over(self, replies: list[Reply], final: Reply, cut: str, crash: Crash | None) -> None:
+        """`cut`: the connection breaks before the content was sent, or before its reply was read."""
+        unit = self.memory.pop(min(self.memory))
+        hub, network = self.hubs[unit.target], unit.network_message_id
+        result = None if cut == "before" else hub.answer(unit, replies, final)
+        unknown = cut == "unread" and result is not None and bool(result.final)
+
+        def say() -> SendResult:
+            if unknown or result is None:
+                raise ConnectionBroken("cut", outcome_unknown=unknown)
+            return result
+
+        def expect(model: Model) -> None:
+            if unknown:
+                model.outcome_unknown(network)
+            elif result is None:
+                model.settle(network, dict.fromkeys(unit.addresses, "deferred"))
+            else:
+                model.settle(network, verdicts_of(unit, result))
+
+        async def work() -> None:
+            hub.next = say
+            await self.agent.attempt(FakeLane(unit.target), None, unit)  # type: ignore[arg-type]
+
+        self.do(work, expect, crash)
+
+    # --- what the user does ---
+
+    @rule(name=names, flags=st.integers(0, 31), crash=crashes)
+    def append(self, name: str, flags: int, crash: Crash | None) -> None:
+        identifier = f"append-{self.serial}@mail.example"
+        self.do(
+            lambda: self.bench.append(message("Appended", identifier), name, flags=flags),
+            lambda model: model.append(name, Item(identifier, flags)),
+            crash,
+        )
+
+    @rule(
+        name=names,
+        uids=uid_sets,
+        operation=st.sampled_from(("add", "remove", "replace")),
+        flags=st.integers(0, 31),
+        crash=crashes,
+    )
+    def flag(self, name: str, uids: set[int], operation: Operation, flags: int, crash: Crash | None) -> None:
+        if name not in self.model.folders:
+            return
+
+        async def work() -> list[int]:
+            change = FlagChange(operation=operation, flags=flags, keywords=())
+            folder_id = await self.bench.folder_id(name)
+            outcome = await self.bench.store.change_flags(ME, folder_id, ranges(uids), change)
+            return [entry.uid for entry in outcome.updated]
+
+        self.do(work, lambda model: model.change_flags(name, uids, operation, flags), crash)
+
+    @rule(name=names, goal=names, uids=uid_sets, moves=st.booleans(), crash=crashes)
+    def copy_or_move(self, name: str, goal: str, uids: set[int], moves: bool, crash: Crash | None) -> None:
+        if name not in self.model.folders:
+            return
+
+        async def work() -> list[int]:
+            store = self.bench.store
+            call = store.move if moves else store.copy
+            done = await call(ME, await self.bench.folder_id(name), ranges(uids), goal)
+            return list(done.target_uids)
+
+        def expect(model: Model) -> list[int]:
+            return model.move(name, uids, goal) if moves else model.copy(name, uids, goal)
+
+        self.do(work, expect, crash)
+
+    @rule(name=names, uids=uid_sets, deleted_only=st.booleans(), crash=crashes)
+    def expunge(self, name: str, uids: set[int], deleted_only: bool, crash: Crash | None) -> None:
+        if name not in self.model.folders:
+            return
+
+        async def work() -> list[int]:
+            folder_id = await self.bench.folder_id(name)
+            return list(await self.bench.store.expunge(ME, folder_id, ranges(uids), deleted_only))
+
+        self.do(work, lambda model: model.expunge(name, uids, deleted_only), crash)
+
+    @rule(name=names, crash=crashes)
+    def create(self, name: str, crash: Crash | None) -> None:
+        async def work() -> None:
+            await self.bench.store.create_folder(ME, name)
+
+        self.do(work, lambda model: model.create(name), crash)
+
+    @rule(name=names, crash=crashes)
+    def delete(self, name: str, crash: Crash | None) -> None:
+        self.do(lambda: self.bench.store.delete_folder(ME, name), lambda model: model.delete(name), crash)
+
+    @rule(name=st.sampled_from(("Sent", "A")), new=st.sampled_from(("A", "C")), crash=crashes)
+    def rename(self, name: str, new: str, crash: Crash | None) -> None:
+        self.do(
+            lambda: self.bench.store.rename_folder(ME, name, new),
+            lambda model: model.rename(name, new),
+            crash,
+        )
+
+    @rule(crash=crashes)
+    def collect(self, crash: Crash | None) -> None:
+        """Emails that nobody shows any more go; nobody notices."""
+        database = self.bench.database
+
+        async def work() -> None:
+            await database.writer.run(lambda c: mailboxes.collect_emails(c, database.contents))
+
+        self.do(work, lambda model: None, crash)
+
+    # --- what always holds ---
+
+    @invariant()
+    def the_database_says_what_the_model_says(self) -> None:
+        assert self.read(observed) == self.model.state()
+        assert not self.read(broken_rules)
+
+    @invariant()
+    def numbers_only_rise(self) -> None:
+        """Over crashes, too: what was committed was seen by clients."""
+        for table, key, column in (
+            ("mailboxes", "mailbox_id", "modseq"),
+            ("mailboxes", "mailbox_id", "last_uid_validity"),
+            ("folders", "folder_id", "uid_next"),
+            ("folders", "folder_id", "highest_modseq"),
+        ):
+            statement = text(f"SELECT {key}, {column} FROM {table}")
+            for of, value in self.read(lambda c, statement=statement: c.execute(statement).all()):
+                assert value >= self.highest.get((of, column), 0)
+                self.highest[of, column] = value
+
+    @invariant()
+    def no_hub_gets_twice(self) -> None:
+        assert max(self.got().values(), default=0) <= 1
+
+    def got(self) -> Counter[tuple[str, str]]:
+        return sum((hub.got for hub in self.hubs.values()), Counter())
+
+    def teardown(self) -> None:
+        """Once hubs take everything, every recipient of what was submitted ended in one way."""
+        try:
+            self.stopped_in_order()
+            for hub in HUBS:
+                self.claim(hub, False, None)
+                while self.memory:
+                    self.hand_over([OK], OK, "", None)
+            assert not self.model.units
+            self.the_database_says_what_the_model_says()
+            ways = self.got() + self.model.ended
+            for key in self.model.submitted:
+                number = int(key.removeprefix("key-"))
+                for address in SENT_TO[: 1 + number % len(SENT_TO)]:
+                    assert ways[f"network-{key}", address] == 1, (key, address)
+        finally:
+            self.run(self.bench.close())
+            self.runner.close()
+            shutil.rmtree(self.place)
+
+
+def ranges(uids: set[int]) -> tuple[tuple[int, int], ...]:
+    return tuple((uid, uid) for uid in sorted(uids))
+
+
+TestStore = StoreMachine.TestCase
+TestStore.settings = settings(
+    max_examples=15,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
