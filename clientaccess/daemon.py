@@ -225,7 +225,13 @@ class ClientAccess:
 
     def _imap_options(self) -> ImapOptions:
         context, limits = self._identity.public_server(), self._settings.limits
-        return ImapOptions(hostname=self._hostname, tls=context, limits=limits, version=_version())
+        return ImapOptions(
+            hostname=self._hostname,
+            tls=context,
+            limits=limits,
+            version=_version(),
+            plain_logon=self._settings.imap_plain_logon,
+        )
 
     async def _listen_imap(
         self, authenticator: Authenticator, one_use: OneUseCredentials, locator: Locator

@@ -266,6 +266,9 @@ class AccessServer(Settings):
     """IMAP for mail programs that read: STARTTLS, then a logon. None: not offered."""
     imaps: AtRestart[Endpoint | None] = None
     """The same with TLS from the first byte. None: not offered."""
+    imap_plain_logon: bool = False
+    """Logons on `imap` without TLS, for a proxy in front of it that speaks TLS with the mail programs;
+    without one passwords travel readable (RFC 9051 11.1)."""
     rpc: AtRestart[Endpoint]
     """Control interface, mutual TLS."""
     certificate_file: AtRestart[str] = ""

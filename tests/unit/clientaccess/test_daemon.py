@@ -34,7 +34,7 @@ WORLD = World(
 )
 
 
-def topology(data: Path, **endpoints: Endpoint | None) -> Topology:
+def topology(data: Path, **given: Endpoint | bool | None) -> Topology:
     settings: dict[str, Any] = dict.fromkeys(("submission", "submissions", "imap", "imaps", "rpc"), FREE)
     return Topology(
         organisation="Example",
@@ -44,7 +44,7 @@ def topology(data: Path, **endpoints: Endpoint | None) -> Topology:
         sites=(Site(name="A"),),
         hubs=(),
         stores=(),
-        access=(AccessServer(name="access", site="A", **(settings | endpoints)),),
+        access=(AccessServer(name="access", site="A", **(settings | given)),),
     )
 
 
@@ -61,8 +61,8 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def daemon_of(data: Path, **endpoints: Endpoint | None) -> ClientAccess:
-    settings = topology(data, **endpoints)
+def daemon_of(data: Path, **given: Endpoint | bool | None) -> ClientAccess:
+    settings = topology(data, **given)
     return ClientAccess(settings, "access", WORLD, Identity(settings.certificates, "access"))
 
 
@@ -131,6 +131,21 @@ async def test_only_what_is_configured_is_listened_on(data: Path) -> None:
     await daemon.start()
     assert [listener.protocol for listener in daemon.listeners] == ["submissions", "rpc", "control"]
     await daemon.stop()
+
+
+@pytest.mark.parametrize(("allowed", "word"), [(False, b"LOGINDISABLED"), (True, b"AUTH=PLAIN")])
+async def test_imap_takes_passwords_without_tls_only_where_a_setting_says_so(
+    data: Path, allowed: bool, word: bytes
+) -> None:
+    daemon = daemon_of(data, imap_plain_logon=allowed)
+    await daemon.start()
+    try:
+        port = next(listener.port for listener in daemon.listeners if listener.protocol == "imap")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert word in (await reader.readline()).split(b"]")[0].split()
+        writer.close()
+    finally:
+        await daemon.stop()
 
 
 async def test_a_start_without_certificate_fails_cleanly(data: Path) -> None:
