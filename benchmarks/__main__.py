@@ -29,18 +29,30 @@ from rich.progress import (
 
 from benchmarks.cases.all import CASES
 from benchmarks.cases.case import Case, Run
-from benchmarks.load.sink import Sink
-from benchmarks.results import Result, as_json, markdown, plot, shown
+from benchmarks.load.sink import NextHops, Sink
+from benchmarks.plot import plot
+from benchmarks.results import Result, as_json, markdown, shown
 from benchmarks.systems.debian import PostfixDovecot
-from benchmarks.systems.system import System, free_ports
+from benchmarks.systems.system import (
+    REFUSING_DOMAIN,
+    RELAY_DOMAIN,
+    SILENT_DOMAIN,
+    System,
+    free_ports,
+)
 from benchmarks.systems.waypost import Waypost
 
 NEEDED = {"dovecot": "dovecot-imapd dovecot-lmtpd", "postfix": "postfix"}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    parser = argparse.ArgumentParser(
+        prog="make bench",
+        description=__doc__,
+        epilog="cases:\n" + "\n".join(f"  {case.name:18}{case.title}" for case in CASES.values()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("cases", nargs="*", metavar="CASE", help="those below; none: all")
     parser.add_argument("--rounds", type=int, default=3, help="of each system, in turns (default 3)")
     parser.add_argument("--scale", type=float, default=1.0, help="part of the load's size, for short runs")
     parser.add_argument("--mailboxes", type=int, default=200, help="in each system (default 200)")
@@ -78,7 +90,8 @@ async def bench(cases: Sequence[Case], options: argparse.Namespace) -> int:
             TimeElapsedColumn(),
         )
         with Progress(*columns, console=console) as progress:
-            task = progress.add_task("starting", total=sum(1 + 2 * options.rounds for _ in cases))
+            steps = sum(1 + _rounds(case, options) * len(_systems_of(case, options)) for case in cases)
+            task = progress.add_task("starting", total=steps)
             for two_sites in (False, True):
                 part = [case for case in cases if case.two_sites is two_sites]
                 if part:
@@ -116,38 +129,69 @@ async def _run(
     progress: Progress,
     task: Any,
 ) -> list[str]:
-    sink = Sink()
-    (port,) = free_ports(1)
-    await sink.start(port)
+    ports = free_ports(3)
+    hops = NextHops(*(Sink(port) for port in ports))
+    relayed = dict(zip((RELAY_DOMAIN, REFUSING_DOMAIN, SILENT_DOMAIN), ports, strict=True))
     made: list[System] = []
     if options.only != "debian":
-        made.append(Waypost(folder / "waypost", options.mailboxes, port, two_sites=two_sites))
+        made.append(Waypost(folder / "waypost", options.mailboxes, relayed, two_sites=two_sites))
     if options.only != "waypost":
-        made.append(PostfixDovecot(folder / "debian", options.mailboxes, port, two_sites=two_sites))
+        made.append(PostfixDovecot(folder / "debian", options.mailboxes, relayed, two_sites=two_sites))
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(sink.stop)
+        stack.push_async_callback(hops.stop)
+        await hops.start()
         for system in made:
             progress.update(task, description=f"setting up {system.name}")
             stack.push_async_callback(system.stop)
             await system.start()
         for case in cases:
-            result, run = Result(case), Run(sink, options.scale)
+            result, run = Result(case), Run(hops, options.scale)
             results.append(result)
-            systems = [system for system in made if not case.alone or system.name == Waypost.name]
-            for system in systems:
-                if case.prepare is not None:
-                    progress.update(task, description=f"{case.name}: preparing {system.name}")
-                    await case.prepare(run, system)
-            progress.advance(task)
-            for _ in range(options.rounds):
-                for system in systems:
-                    progress.update(task, description=f"{case.name}: {system.name}")
-                    measures = await case.measure(run, system)
-                    result.rounds[int(system.name != Waypost.name)].append(measures)
-                    figures = ", ".join(f"{key} {shown(value)}" for key, value in measures.items())
-                    progress.console.print(f"{case.name:16} {system.name:18} {figures}", highlight=False)
-                    progress.advance(task)
+            systems = [system for system in made if system.name in _systems_of(case, options)]
+            try:
+                await _rounds_of(case, run, systems, result, _rounds(case, options), progress, task)
+            finally:
+                for larger in run.larger.values():
+                    await larger.stop()
         return [system.version for system in made]
+
+
+async def _rounds_of(
+    case: Case,
+    run: Run,
+    systems: Sequence[System],
+    result: Result,
+    rounds: int,
+    progress: Progress,
+    task: Any,
+) -> None:
+    """Each system in turns."""
+    for system in systems:
+        if case.prepare is not None:
+            progress.update(task, description=f"{case.name}: preparing {system.name}")
+            await case.prepare(run, system)
+    progress.advance(task)
+    for _ in range(rounds):
+        for system in systems:
+            progress.update(task, description=f"{case.name}: {system.name}")
+            measures = await case.measure(run, system)
+            result.rounds[int(system.name != Waypost.name)].append(measures)
+            figures = ", ".join(f"{key} {shown(value)}" for key, value in measures.items())
+            progress.console.print(f"{case.name:16} {system.name:18} {figures}", highlight=False)
+            progress.advance(task)
+
+
+def _rounds(case: Case, options: argparse.Namespace) -> int:
+    return int(min(options.rounds, case.rounds_most or options.rounds))
+
+
+def _systems_of(case: Case, options: argparse.Namespace) -> list[str]:
+    """Names of the systems that a case measures."""
+    names = [Waypost.name] if case.alone else [Waypost.name, PostfixDovecot.name]
+    if options.only is not None:
+        only = Waypost.name if options.only == "waypost" else PostfixDovecot.name
+        names = [name for name in names if name == only]
+    return names
 
 
 def machine() -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.cases import queueing, reading, sending, waiting
+from benchmarks.cases import growing, queueing, reading, sending, waiting
 from benchmarks.cases.case import Case
 
-_ALL = (*sending.CASES, *waiting.CASES, *reading.CASES, *queueing.CASES)
+_ALL = (*sending.CASES, *waiting.CASES, *reading.CASES, *queueing.CASES, *growing.CASES)
 CASES: dict[str, Case] = {case.name: case for case in _ALL}

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.load.sink import Sink
+from benchmarks.load.sink import NextHops
 from benchmarks.systems.system import System
 
 if TYPE_CHECKING:
@@ -27,16 +27,39 @@ class Metric:
     beyond: float | None = None
     absolute: bool = False
     """Goals are of Waypost's figure itself."""
+    beyond_absolute: float | None = None
+    """Beyond its goal if Waypost's figure itself is at most that."""
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A figure that is taken twice: of so much, and of ten times as much (under `tenfold(key)`)."""
+
+    key: str
+    title: str
+    most: float
+    """So many times the first the second may be: CONSTANT, or LINEAR where the work is ten times as much."""
+
+
+CONSTANT = 2.0
+LINEAR = 12.0
+"""Ten, and what measuring is off by."""
+
+
+def tenfold(key: str) -> str:
+    return f"{key}@10"
 
 
 @dataclass
 class Run:
     """What all rounds of a run share."""
 
-    sink: Sink
+    hops: NextHops
     scale: float = 1.0
     known: MutableMapping[str, float] = field(default_factory=dict)
-    """What a case keeps from its preparation, by system and name."""
+    """What a case keeps from its preparation."""
+    larger: MutableMapping[str, System] = field(default_factory=dict)
+    """Systems with ten times the mailboxes, by name, that a case started; they are stopped after it."""
 
     def scaled(self, load: Load) -> Load:
         return replace(load, count=max(20, round(load.count * self.scale)))
@@ -59,3 +82,6 @@ class Case:
     two_sites: bool = False
     alone: bool = False
     """For Waypost alone: the goal is absolute."""
+    growths: tuple[Growth, ...] = ()
+    rounds_most: int | None = None
+    """Fewer rounds, where one takes long and goals are absolute."""

@@ -1,58 +1,207 @@
-"""What waits: a hub that starts with a long queue, and how fast the queue is drained."""
+"""What waits: a hub that starts with a long queue, how fast it is drained, and mail beside dead next hops."""
 
 from __future__ import annotations
 
+import asyncio
 import time
+from dataclasses import dataclass
+from statistics import median
 
-from benchmarks.cases.case import Case, Measures, Metric, Run
-from benchmarks.cases.sending import Flood, Load
-from benchmarks.processes import memory_bytes
-from benchmarks.systems.system import RELAY_DOMAIN, System
+from benchmarks.cases.case import CONSTANT, Case, Growth, Measures, Metric, Run, tenfold
+from benchmarks.cases.sending import Flood, Load, others, relayed
+from benchmarks.load import smtp
+from benchmarks.load.sink import Sink
+from benchmarks.processes import Usage, memory_bytes
+from benchmarks.systems.system import REFUSING_DOMAIN, RELAY_DOMAIN, SILENT_DOMAIN, System
 
 QUEUED = 100_000
-ANSWER_BYTES = 1024
+DRAINED = 5_000
+BEHIND_EACH = 2_000
+BESIDE = 1_000
+SIZE = 1024
+STARTS = 3
+SETTLE_SECONDS = 3.0
+LOOK_SECONDS = 0.01
+STALLED_SECONDS = 5.0
 
 
-async def long_queue(run: Run, system: System) -> Measures:
-    """Fills the queue of a next hop that is away, starts the system anew, lets the next hop come back."""
-    count = run.count(QUEUED)
-    empty_start, empty_bytes = await _restart(system)
-    await run.sink.stop()
-    load = Load(count, ANSWER_BYTES, sessions=20, door="smtp")
-    async with Flood(system, load, lambda number: [f"someone{number % 50}@{RELAY_DOMAIN}"]) as flood:
+async def fill(system: System, count: int, domain: str) -> None:
+    load = Load(count, SIZE, door="smtp")
+    async with Flood(system, load, others(domain)) as flood:
         await flood.send()
-    full_start, full_bytes = await _restart(system)
-    run.sink.reset()
-    await run.sink.start(run.sink.port)
-    began = time.perf_counter()
-    await run.sink.wait_for(count)
+
+
+async def drain(system: System, *expected: tuple[Sink, int]) -> None:
+    """The next hops are back: until each has so many. Attempts that ran when it was asked to try again may
+    have failed since, so it is asked again where nothing comes any more."""
+    arrived = asyncio.gather(*(sink.wait_for(count) for sink, count in expected))
+    while not arrived.done():
+        await system.try_now()
+        before = -1
+        while before != (before := sum(sink.count for sink, _ in expected)) and not arrived.done():
+            await asyncio.wait([arrived], timeout=STALLED_SECONDS)
+    await arrived
+
+
+async def drained(run: Run, system: System) -> Measures:
+    """A queue that waits for a next hop, from its return on."""
+    count, sink = run.count(DRAINED), run.hops.sink
+    await sink.stop()
+    await fill(system, count, RELAY_DOMAIN)
+    sink.reset()
+    await sink.start()
+    async with Usage(system.roots()) as usage:
+        began = time.perf_counter()
+        await drain(system, (sink, count))
+        seconds = time.perf_counter() - began
+    return {"rate": count / seconds, "cpu": usage.cpu_seconds / count * 1000}
+
+
+async def beside_dead_hops(run: Run, system: System) -> Measures:
+    """Mail to a good next hop, without and with messages that wait for two dead ones."""
+    load, waiting, hops = Load(run.count(BESIDE), door="smtp"), run.count(BEHIND_EACH), run.hops
+    without = await relayed(run, system, load)
+    await hops.silence.start()
+    for domain in (REFUSING_DOMAIN, SILENT_DOMAIN):
+        await fill(system, waiting, domain)
+    beside = await relayed(run, system, load)
+    await hops.silence.stop()
+    for sink in (hops.refusing, hops.silent):
+        sink.reset()
+        await sink.start()
+    await drain(system, (hops.refusing, waiting), (hops.silent, waiting))
+    for sink in (hops.refusing, hops.silent):
+        await sink.stop()
     return {
-        "start": full_start,
-        "longer": full_start - empty_start,
-        "memory": (full_bytes - empty_bytes) / 2**20,
-        "drain": count / (time.perf_counter() - began),
+        "rate": beside["rate"],
+        "cpu": beside["cpu"],
+        "without": without["rate"],
+        "share": beside["rate"] / without["rate"] * 100,
+        "cpu_share": beside["cpu"] / without["cpu"] * 100,
     }
 
 
-async def _restart(system: System) -> tuple[float, int]:
-    """Seconds until it is ready, and its memory then."""
+@dataclass(frozen=True)
+class Started:
+    hub_seconds: float
+    """Until the hub greets."""
+    all_seconds: float
+    """Until all servers are ready."""
+    memory: int
+
+
+async def _start_anew(system: System) -> Started:
+    """The median of some starts."""
+    found = [await _restart(system) for _ in range(STARTS)]
+    return Started(
+        median(start.hub_seconds for start in found),
+        median(start.all_seconds for start in found),
+        max(start.memory for start in found),
+    )
+
+
+async def _restart(system: System) -> Started:
     await system.stop()
     began = time.perf_counter()
-    await system.start()
-    return time.perf_counter() - began, memory_bytes(system.roots())
+    starting = asyncio.create_task(system.start())
+    await _greeted(system)
+    hub_seconds = time.perf_counter() - began
+    await starting
+    all_seconds = time.perf_counter() - began
+    memory = memory_bytes(system.roots())
+    await asyncio.sleep(SETTLE_SECONDS)
+    return Started(hub_seconds, all_seconds, max(memory, memory_bytes(system.roots())))
+
+
+async def _greeted(system: System) -> None:
+    while True:
+        try:
+            session = await smtp.connect(system.smtp)
+        except OSError:
+            await asyncio.sleep(LOOK_SECONDS)
+            continue
+        await session.quit()
+        return
+
+
+async def long_queue(run: Run, system: System) -> Measures:
+    """A tenth, then all: fills the queue of a next hop that is away, starts anew, lets the hop come back."""
+    sink, whole = run.hops.sink, run.count(QUEUED)
+    await sink.stop()
+    empty = await _start_anew(system)
+    tenth_figures, _ = await _queue_of(system, sink, whole // 10)
+    figures, memory = await _queue_of(system, sink, whole)
+    await sink.start()
+    return {
+        "longer": figures["start"] - empty.hub_seconds,
+        "memory": (memory - empty.memory) / 2**20,
+        **tenth_figures,
+        **{tenfold(key): value for key, value in figures.items()},
+    }
+
+
+async def _queue_of(system: System, sink: Sink, count: int) -> tuple[Measures, int]:
+    """Also the memory after a start with it, in octets."""
+    async with Usage(system.roots()) as filling:
+        began = time.perf_counter()
+        await fill(system, count, RELAY_DOMAIN)
+        accepted = count / (time.perf_counter() - began)
+    started = await _start_anew(system)
+    sink.reset()
+    await sink.start()
+    async with Usage(system.roots()) as draining:
+        began = time.perf_counter()
+        await drain(system, (sink, count))
+        rate = count / (time.perf_counter() - began)
+    await sink.stop()
+    measures = {
+        "accepted": accepted,
+        "accept_cpu": filling.cpu_seconds / count * 1000,
+        "start": started.hub_seconds,
+        "ready": started.all_seconds,
+        "drain": rate,
+        "drain_cpu": draining.cpu_seconds / count * 1000,
+    }
+    return measures, started.memory
 
 
 CASES: tuple[Case, ...] = (
     Case(
-        "queue",
-        f"{QUEUED:,} messages queued: start, memory, drain",
+        "drain",
+        f"A queue of {DRAINED:,} messages, from its next hop's return on",
+        (Metric("rate", "messages a second"), Metric("cpu", "CPU ms a message", less=True)),
+        drained,
+    ),
+    Case(
+        "dead-hop",
+        f"Hub relay beside {BEHIND_EACH:,} messages for a next hop that refuses, as many for a silent one",
         (
-            Metric("start", "until all servers are ready, s", less=True),
-            Metric("longer", "longer than with an empty queue, s", less=True, goal=2, absolute=True),
+            Metric("rate", "messages a second"),
+            Metric("without", "the same without them", less=False),
+            Metric("share", "rate, % of that without them"),
+            Metric("cpu", "CPU ms a message", less=True),
+            Metric("cpu_share", "CPU, % of that without them", less=True),
+        ),
+        beside_dead_hops,
+    ),
+    Case(
+        "queue",
+        f"{QUEUED:,} messages queued",
+        (
+            Metric(tenfold("start"), "start until the hub greets, s", less=True, goal=2, absolute=True),
+            Metric("longer", "longer than with an empty queue, s", less=True),
+            Metric(tenfold("ready"), "start until all servers are ready, s", less=True),
             Metric("memory", "memory over an empty hub, MiB", less=True, goal=100, absolute=True),
-            Metric("drain", "drained a second, from the next hop's return on"),
+            Metric(tenfold("accepted"), "accepted a second while the next hop is away"),
+            Metric(tenfold("drain"), "drained a second, from the next hop's return on"),
         ),
         long_queue,
         alone=True,
+        growths=(
+            Growth("start", "start until the hub greets, s", CONSTANT),
+            Growth("accept_cpu", "CPU ms a message accepted", CONSTANT),
+            Growth("drain_cpu", "CPU ms a message drained", CONSTANT),
+        ),
+        rounds_most=1,
     ),
 )

@@ -1,27 +1,35 @@
-"""Where relayed mail ends: an SMTP server that counts messages and keeps nothing."""
+"""Where relayed mail ends: an SMTP server that counts messages and keeps nothing; and dead next hops."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import cast
 
 
 class Sink:
-    """Counts; `wait_for` is over when so many have come since `reset`."""
+    """Counts; `wait_for` is over when so many have come since `reset`. While it is stopped it refuses
+    connections."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int) -> None:
         self.count = 0
-        self.port = 0
+        self.port = port
         self._wanted = 0
         self._reached = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self.sessions: dict[_SinkSession, None] = {}
 
-    async def start(self, port: int) -> None:
-        self.port = port
+    async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _SinkSession(self), "127.0.0.1", port)
+        self._server = await loop.create_server(lambda: _SinkSession(self), "127.0.0.1", self.port)
 
     async def stop(self) -> None:
-        self._server.close()
+        """Also ends the connections that stand."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for session in list(self.sessions):
+            session.abort()
 
     def reset(self) -> None:
         self.count = 0
@@ -46,7 +54,14 @@ class _SinkSession(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._sink.sessions[self] = None
         self._transport.write(b"220 sink ESMTP\r\n")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._sink.sessions.pop(self, None)
+
+    def abort(self) -> None:
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         rest = self._rest + data
@@ -81,3 +96,59 @@ class _SinkSession(asyncio.Protocol):
         self._rest = rest
         if answers:
             self._transport.write(b"".join(answers))
+
+
+class Silent:
+    """Takes connections, and says nothing."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._server: asyncio.Server | None = None
+        self._transports: dict[asyncio.Transport, None] = {}
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _SilentSession(self._transports), "127.0.0.1", self.port
+        )
+
+    async def stop(self) -> None:
+        """Also ends the connections that stand."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for transport in list(self._transports):
+            transport.abort()
+
+
+class _SilentSession(asyncio.Protocol):
+    def __init__(self, transports: dict[asyncio.Transport, None]) -> None:
+        self._transports = transports
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transports[self._transport] = None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transports.pop(self._transport, None)
+
+
+@dataclass(frozen=True)
+class NextHops:
+    """Of each domain that is relayed. `refusing` and `silent` are dead until a case starts them."""
+
+    sink: Sink
+    refusing: Sink
+    silent: Sink
+    silence: Silent = field(init=False)
+    """In the place of `silent` while that is stopped."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "silence", Silent(self.silent.port))
+
+    async def start(self) -> None:
+        await self.sink.start()
+
+    async def stop(self) -> None:
+        for each in (self.sink, self.refusing, self.silent, self.silence):
+            await each.stop()

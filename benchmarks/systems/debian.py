@@ -13,10 +13,10 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.systems.system import DOMAIN, RELAY_DOMAIN, Door, User, client_tls, free_ports, users
+from benchmarks.systems.system import DOMAIN, Door, User, client_tls, free_ports, users
 from foundation.certificates import ensure_certificate, make_authority
 from waypost.world import real_world
 
@@ -27,9 +27,12 @@ MAIL_OWNER = "mail"
 class PostfixDovecot:
     name = "Postfix + Dovecot"
 
-    def __init__(self, folder: Path, mailboxes: int, sink_port: int, *, two_sites: bool = False) -> None:
+    def __init__(
+        self, folder: Path, mailboxes: int, relayed: Mapping[str, int], *, two_sites: bool = False
+    ) -> None:
+        """`relayed`: domains, and the port of the next hop of each."""
         self._folder = folder
-        self._sink_port = sink_port
+        self._relayed = relayed
         self.users: Sequence[User] = users(mailboxes)
         self.two_sites = two_sites
         self._processes: list[asyncio.subprocess.Process] = []
@@ -72,6 +75,15 @@ class PostfixDovecot:
         for process in self._processes:
             await process.wait()
         self._processes = []
+
+    def sibling(self, mailboxes: int) -> PostfixDovecot:
+        folder = self._folder.with_name(f"{self._folder.name}-{mailboxes}")
+        return PostfixDovecot(folder, mailboxes, self._relayed, two_sites=self.two_sites)
+
+    async def try_now(self) -> None:
+        process = await asyncio.create_subprocess_exec("postqueue", "-c", str(self._folder / "first"), "-f")
+        if await process.wait() != 0:
+            raise RuntimeError("postqueue failed")
 
     def roots(self) -> Sequence[int]:
         return [process.pid for process in self._processes]
@@ -181,6 +193,7 @@ service stats {{
         smtp = self._smtp if name == "first" else self._next
         table = folder / "mailboxes"
         table.write_text("".join(f"{user.address} x\n" for user in self.users))
+        transports = ", ".join(f"{name}=smtp:[127.0.0.1]:{port}" for name, port in self._relayed.items())
         onward = f"lmtp:unix:{self._folder}/lmtp" if last else f"smtp:[127.0.0.1]:{self._next}"
         (folder / "main.cf").write_text(f"""
 compatibility_level = 3.6
@@ -198,8 +211,8 @@ inet_protocols = ipv4
 virtual_mailbox_domains = {DOMAIN}
 virtual_mailbox_maps = hash:{table}
 virtual_transport = {onward}
-relay_domains = {RELAY_DOMAIN}
-transport_maps = inline:{{ {RELAY_DOMAIN}=smtp:[127.0.0.1]:{self._sink_port} }}
+relay_domains = {", ".join(self._relayed)}
+transport_maps = inline:{{ {transports} }}
 smtpd_recipient_restrictions = permit_sasl_authenticated, reject_unauth_destination
 smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination
 smtpd_sasl_type = dovecot

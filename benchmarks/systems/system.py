@@ -12,6 +12,10 @@ from typing import Protocol
 DOMAIN = "bench.example"
 RELAY_DOMAIN = "relay.example"
 """Mail for it is handed on to the sink."""
+REFUSING_DOMAIN = "refusing.example"
+"""The next hop refuses connections."""
+SILENT_DOMAIN = "silent.example"
+"""The next hop takes connections and says nothing."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,14 @@ class System(Protocol):
     async def start(self) -> None: ...
 
     async def stop(self) -> None: ...
+
+    def sibling(self, mailboxes: int) -> System:
+        """Another one of its kind beside it, with so many mailboxes; not yet started."""
+        ...
+
+    async def try_now(self) -> None:
+        """What waits for a later attempt is tried at once, as an operator asks for it."""
+        ...
 
     def roots(self) -> Sequence[int]:
         """The processes all others descend from."""

@@ -6,26 +6,31 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.systems.system import DOMAIN, RELAY_DOMAIN, Door, User, client_tls, free_ports, users
+from benchmarks.systems.system import DOMAIN, Door, User, client_tls, free_ports, users
 from config.reader import read_topology
 from foundation.directory.changes import DirectoryChanges
 from foundation.passwords import hash_password
 from foundation.tls import Identity
+from waypost.cli.control import Servers
 from waypost.world import real_world
 
 _COMMAND = (sys.executable, "-m", "waypost")
 READY_SECONDS = 60
+RETRY_SECONDS = 60.0
 
 
 class Waypost:
     name = "Waypost"
 
-    def __init__(self, folder: Path, mailboxes: int, sink_port: int, *, two_sites: bool = False) -> None:
+    def __init__(
+        self, folder: Path, mailboxes: int, relayed: Mapping[str, int], *, two_sites: bool = False
+    ) -> None:
+        """`relayed`: domains, and the port of the next hop of each."""
         self._folder = folder
-        self._sink_port = sink_port
+        self._relayed = relayed
         self.users: Sequence[User] = users(mailboxes)
         self.two_sites = two_sites
         self._data = folder / "data"
@@ -74,6 +79,16 @@ class Waypost:
             await self._process.wait()
             self._process = None
 
+    def sibling(self, mailboxes: int) -> Waypost:
+        folder = self._folder.with_name(f"{self._folder.name}-{mailboxes}")
+        return Waypost(folder, mailboxes, self._relayed, two_sites=self.two_sites)
+
+    async def try_now(self) -> None:
+        async with Servers(read_topology(self._config, {}), roles=("hub",)) as servers:
+            for answer in await servers.ask(lambda control: control.retry("", ()), RETRY_SECONDS):
+                if answer.value is None:
+                    raise RuntimeError(f"{answer.server.name}: {answer.reason}")
+
     def roots(self) -> Sequence[int]:
         assert self._process is not None
         return (self._process.pid,)
@@ -101,23 +116,26 @@ data = "{self._data}"
 [[domains]]
 domain = "{DOMAIN}"
 
-[[domains]]
-domain = "{RELAY_DOMAIN}"
-kind = "internal-relay"
-
-[[send_connectors]]
-name = "sink"
-address_spaces = ["{RELAY_DOMAIN}"]
-smart_hosts = ["127.0.0.1:{self._sink_port}"]
-tls = "none"
-
 [servers.access]
 role = "access"
 site = "A"
 submissions = "127.0.0.1:{self._ports["submissions"]}"
 imap = "127.0.0.1:{self._ports["imap"]}"
 imaps = "127.0.0.1:{self._ports["imaps"]}"
+imap_plain_logon = true
 rpc = "127.0.0.1:{next(ports)}"
+"""
+        for domain, port in self._relayed.items():
+            text += f"""
+[[domains]]
+domain = "{domain}"
+kind = "internal-relay"
+
+[[send_connectors]]
+name = "{domain.partition(".")[0]}"
+address_spaces = ["{domain}"]
+smart_hosts = ["127.0.0.1:{port}"]
+tls = "none"
 """
         for site in sites:
             first = site == "A"
@@ -130,10 +148,6 @@ site = "{site}"
 smtp = "127.0.0.1:{self._ports["smtp"] if first else next(ports)}"
 smtp_internal = "127.0.0.1:{next(ports)}"
 rpc = "127.0.0.1:{next(ports)}"
-
-[servers.hub-{site.lower()}.retry] # a sink that comes back is found soon
-glitch_interval_seconds = 5
-transient_interval_seconds = 5
 
 [servers.store-{site.lower()}]
 role = "store"

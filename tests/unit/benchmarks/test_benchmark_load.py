@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from email import message_from_bytes
 from email.policy import default
+from typing import cast
 
 import pytest
 
+from benchmarks.cases import queueing
 from benchmarks.load import smtp
 from benchmarks.load.imap import Failed, ImapSession
 from benchmarks.load.letters import letter
-from benchmarks.load.sink import Sink
-from benchmarks.systems.system import Door, free_ports
+from benchmarks.load.sink import Silent, Sink
+from benchmarks.systems.system import Door, System, free_ports
+
+SILENT_SECONDS = 0.05
 
 
 class Written:
@@ -24,9 +29,9 @@ class Written:
 
 
 async def test_the_sink_takes_what_the_client_sends() -> None:
-    sink = Sink()
     (port,) = free_ports(1)
-    await sink.start(port)
+    sink = Sink(port)
+    await sink.start()
     session = await smtp.connect(Door(port))
     for number in range(3):
         content = letter(number, 4096, sender="a@load.example", recipient="b@load.example")
@@ -35,6 +40,50 @@ async def test_the_sink_takes_what_the_client_sends() -> None:
     await session.quit()
     await sink.stop()
     assert sink.count == 3
+
+
+async def test_a_sink_that_stops_ends_its_connections_and_refuses_others() -> None:
+    (port,) = free_ports(1)
+    sink = Sink(port)
+    await sink.start()
+    session = await smtp.connect(Door(port))
+    await sink.stop()
+    with pytest.raises(OSError, match=r"closed by the server|reset"):
+        await session.ask(b"", 1, b"250")
+    with pytest.raises(ConnectionRefusedError):
+        await smtp.connect(Door(port))
+
+
+async def test_a_silent_hop_takes_connections_until_it_stops() -> None:
+    (port,) = free_ports(1)
+    silent = Silent(port)
+    await silent.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(1), SILENT_SECONDS)
+    await silent.stop()
+    with suppress(ConnectionResetError):
+        assert await reader.read(1) == b""
+    writer.close()
+
+
+class Waits:
+    """A system whose queue is tried again when it is asked."""
+
+    def __init__(self, answers: list[int], sink: Sink) -> None:
+        self.answers, self.sink = answers, sink
+
+    async def try_now(self) -> None:
+        for _ in range(self.answers.pop(0)):
+            self.sink.took()
+
+
+async def test_a_drain_asks_again_where_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queueing, "STALLED_SECONDS", 0)
+    sink = Sink(0)
+    system = Waits([3, 0, 2], sink)
+    await queueing.drain(cast(System, system), (sink, 5))
+    assert (sink.count, system.answers) == (5, [])
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 5000])
