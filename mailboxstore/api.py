@@ -20,10 +20,12 @@ from foundation.interfaces.directory import Directory
 from foundation.interfaces.mailbox_store import (
     Appended,
     Changes,
+    Column,
+    Columns,
     Copied,
     Fields,
     FlagChange,
-    FlagEntry,
+    FlagColumns,
     FlagOutcome,
     Folder,
     Key,
@@ -152,18 +154,18 @@ class Store:
 
     # --- reads ---
 
-    async def flags(self, mailbox_id: str, folder_id: str) -> AsyncIterator[tuple[FlagEntry, ...]]:
+    async def flags(self, mailbox_id: str, folder_id: str) -> AsyncIterator[FlagColumns]:
         await self._mailbox(mailbox_id)
         after = 0
 
-        def query(connection: Connection) -> tuple[FlagEntry, ...]:
+        def query(connection: Connection) -> FlagColumns:
             folder = folder_by_id(connection, mailbox_id, folder_id)
             return reading.flags_page(connection, folder.folder, after)
 
-        while page := await self._database.readers.run(query):
+        while (page := await self._database.readers.run(query)).uids:
             yield page
-            after = page[-1].uid
-            if len(page) < reading.FLAGS_A_PAGE:
+            after = page.uids[-1]
+            if len(page.uids) < reading.FLAGS_A_PAGE:
                 return
 
     async def changes(self, mailbox_id: str, folder_id: str, since_modseq: int) -> Changes:
@@ -187,6 +189,28 @@ class Store:
             if page.records:
                 yield page.records
             after = page.after_uid
+            if not after:
+                return
+
+    async def columns(
+        self,
+        mailbox_id: str,
+        folder_id: str,
+        uids: Ranges,
+        columns: tuple[Column, ...],
+        names: tuple[bytes, ...] = (),
+    ) -> AsyncIterator[Columns]:
+        await self._mailbox(mailbox_id)
+        wanted = frozenset(names)
+        after = 0
+
+        def query(connection: Connection) -> tuple[Columns, int]:
+            return reading.columns_page(connection, mailbox_id, folder_id, uids, columns, wanted, after)
+
+        while True:
+            page, after = await self._database.readers.run(query)
+            if page.uids:
+                yield page
             if not after:
                 return
 

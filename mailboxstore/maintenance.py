@@ -1,6 +1,6 @@
 """What the store does by itself, in small units between the others' work: mailboxes of removed users are
 marked disconnected, kept, and purged in the end; content that nobody shows any more is deleted; guards and
-tracking events that are old enough go.
+tracking events that are old enough go; what an earlier release did not compute of a message is computed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from foundation.interfaces.directory import Directory
 from foundation.mail.errors import MailError
-from mailboxstore.database import guards, mailboxes
+from mailboxstore.database import emails, guards, mailboxes
 from mailboxstore.database.access import MailboxDatabase
 
 PAUSE_SECONDS = 30.0
@@ -63,6 +63,7 @@ class Maintenance:
         await self._repeat(guards.prune)
         tracking = self._database.tracking
         await self._repeat(lambda c, now_ms: tracking.prune(c, now_ms - TRACKING_KEPT_MS, TRACKING_BYTES_MAX))
+        await self._repeat(lambda c, now_ms: emails.list_missing_fields(c, contents))
 
     async def _always(self) -> None:
         while True:

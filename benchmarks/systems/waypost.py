@@ -94,7 +94,7 @@ class Waypost:
         return (self._process.pid,)
 
     def forget_caches(self, user: User) -> None:
-        """Nothing is computed at reading and kept."""
+        """What Client Access keeps is gone with the last session that had the mailbox selected."""
 
     async def _run(self, *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(

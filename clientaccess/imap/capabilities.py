@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from clientaccess.imap.kept import Kept
+
 _CAPABILITIES = (
     "IMAP4rev1 LITERAL+ SASL-IR ENABLE ID IDLE NAMESPACE UIDPLUS MOVE UNSELECT CHILDREN LIST-EXTENDED "
     "LIST-STATUS SPECIAL-USE CREATE-SPECIAL-USE ESEARCH SEARCHRES CONDSTORE WITHIN OBJECTID SAVEDATE "
@@ -21,6 +23,8 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True):
     message_bytes_max: int
     logon_failures_max: int
     bad_commands_max: int
+    kept: Kept = msgspec.field(default_factory=Kept)
+    """What all sessions share."""
 
 
 def may_log_on(options: SessionOptions, secure: bool) -> bool:

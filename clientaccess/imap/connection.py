@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from clientaccess.imap.capabilities import SessionOptions
+from clientaccess.imap.kept import Kept
 from clientaccess.imap.protocol import HANDSHAKE_SECONDS_MAX, Connection, ImapOptions
 from foundation.interfaces.authentication import Authentication
 from foundation.interfaces.directory import Credentials
@@ -23,6 +24,7 @@ class ImapServer:
         locate: Callable[[Credentials], MailboxStore],
         world: World,
     ) -> None:
+        self._kept = Kept()
         self.configure(options)
         self.authentication = authentication
         self.locate = locate
@@ -46,6 +48,7 @@ class ImapServer:
             message_bytes_max=options.limits.message_size_bytes,
             logon_failures_max=options.limits.logon_failures,
             bad_commands_max=options.limits.protocol_errors,
+            kept=self._kept,
         )
 
     @property

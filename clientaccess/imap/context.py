@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
+from clientaccess.imap.kept import Kept
 from foundation.interfaces.mailbox_store import MailboxStore
 
 if TYPE_CHECKING:
@@ -87,13 +88,17 @@ class Done(msgspec.Struct, frozen=True):
 class Context:
     """An authenticated session's surroundings."""
 
-    __slots__ = ("condstore", "mailbox_id", "message_bytes_max", "out", "selected", "store", "utf8")
+    __slots__ = ("condstore", "kept", "mailbox_id", "message_bytes_max", "out", "selected", "store", "utf8")
 
-    def __init__(self, out: Output, store: MailboxStore, mailbox_id: str, message_bytes_max: int) -> None:
+    def __init__(
+        self, out: Output, store: MailboxStore, mailbox_id: str, message_bytes_max: int, kept: Kept
+    ) -> None:
         self.out = out
         self.store = store
         self.mailbox_id = mailbox_id
         self.message_bytes_max = message_bytes_max
+        self.kept = kept
+        """Of all sessions."""
         self.utf8 = False
         """UTF8=ACCEPT is enabled (RFC 6855)."""
         self.condstore = False

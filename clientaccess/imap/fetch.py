@@ -17,7 +17,6 @@ from foundation.mail.rendering import render_body_structure
 CONTENT_IN_RECORD_BYTES = 131072
 """Messages up to this size come within their record when their content is asked for."""
 NESTED_HEADER_BYTES_MAX = 1048576
-_LOCAL = frozenset(("UID", "FLAGS", "MODSEQ"))
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -33,7 +32,7 @@ Token = bytes | Piece
 class Plan:
     """One FETCH command's items, understood once for all its messages."""
 
-    __slots__ = ("_parts", "fields", "items", "local", "sees")
+    __slots__ = ("_parts", "fields", "items", "sees")
 
     def __init__(self, items: tuple[FetchItem, ...]) -> None:
         self.items = items
@@ -41,8 +40,6 @@ class Plan:
         header = any(not section.part and section.text.startswith("HEADER") for section in sections)
         content = any(section.part or not section.text.startswith("HEADER") for section in sections)
         self._parts = "BODY" in items or any(section.part or section.text == "TEXT" for section in sections)
-        self.local = _LOCAL.issuperset(item for item in items if isinstance(item, str)) and not sections
-        """All of it is known to the session."""
         self.sees = any(not section.peek for section in sections)
         """Sets \\Seen (RFC 3501 6.4.5)."""
         self.fields = Fields(

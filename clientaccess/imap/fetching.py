@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from clientaccess.imap import responses
+from clientaccess.imap.columns import table
 from clientaccess.imap.commands import Fetch
 from clientaccess.imap.context import Context, Done, Farewell, Rejected, streaming
-from clientaccess.imap.fetch import Piece, Plan, Token, local_response
+from clientaccess.imap.fetch import Piece, Plan, Token
+from clientaccess.imap.listing import show_columns
 from clientaccess.imap.messages import chosen, selected_of
 from clientaccess.imap.selected import Selected, synchronise
 from foundation.interfaces.mailbox_store import SEEN, FlagChange, FlagEntry, Record, Refusal
@@ -18,43 +20,30 @@ from foundation.mail.errors import MailError
 from foundation.mail.mime import Part
 
 _log = logging.getLogger("waypost.clientaccess")
-LOCAL_BATCH = 500
 
 
 async def fetch(context: Context, command: Fetch) -> Done:
     selected = selected_of(context)
     if command.changed_since is not None or "MODSEQ" in command.items:
         context.condstore = True  # RFC 7162 3.1
-    plan = Plan(command.items)
-    if plan.local or command.changed_since is not None or selected.dirty:
+    plan, by_column = Plan(command.items), table(command.items)
+    if plan.sees and not selected.read_only:
+        by_column = None
+    told = by_column is not None and (not by_column.stored or "FLAGS" in command.items)
+    if told or "MODSEQ" in command.items or command.changed_since is not None or selected.dirty:
         await synchronise(context, selected, expunge=False, uid=command.uid)
     numbers = chosen(selected, command.messages, command.uid)
     if command.changed_since is not None:
         numbers = selected.view.changed_since(numbers, command.changed_since)
     if not numbers:
         return Done("Nothing to fetch")
-    if plan.local:
-        missing = await _from_view(context, selected, plan, numbers)
+    if by_column is not None:
+        missing = await show_columns(context, selected, by_column, numbers)
     else:
         missing = await _from_store(context, selected, plan, numbers, command)
     if missing and not command.uid:  # RFC 2180 4.1.2
         raise Rejected("Some of the messages no longer exist", b"EXPUNGEISSUED")
     return Done("Fetched")
-
-
-async def _from_view(context: Context, selected: Selected, plan: Plan, numbers: Sequence[int]) -> bool:
-    view = selected.view
-    gone = frozenset(selected.pending)
-    missing = False
-    for start in range(0, len(numbers), LOCAL_BATCH):
-        for number in numbers[start : start + LOCAL_BATCH]:
-            entry = view.entry(number)
-            if entry.uid in gone:
-                missing = True
-                continue
-            context.out.write(local_response(plan.items, number, entry, view.is_recent(number)))
-        await context.out.flush()
-    return missing
 
 
 async def _from_store(

@@ -28,7 +28,7 @@ def writable(context: Context) -> Selected:
     return selected
 
 
-def chosen(selected: Selected, messages: SequenceSet, uid: bool) -> list[int]:
+def chosen(selected: Selected, messages: SequenceSet, uid: bool) -> Sequence[int]:
     """Message numbers that a command speaks of, rising. Raises Misused (RFC 3501 9: a number that does not
     exist)."""
     if uid:

@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol):
         if self._watcher is not None:
             self._watcher.cancel()
         if self._task is None:
-            self._server.left(self)
+            self._leave()
 
     # --- Output ---
 
@@ -281,7 +281,7 @@ class Connection(asyncio.Protocol):
         finally:
             self._task = None
             if self._gone:
-                self._server.left(self)
+                self._leave()
             elif self._session.ended:
                 self._close()
 
@@ -396,6 +396,10 @@ class Connection(asyncio.Protocol):
         if self._task is None and not self._session.ended:
             self._session.bye("The server is going down", b"UNAVAILABLE")
             self._close()
+
+    def _leave(self) -> None:
+        self._session.left()
+        self._server.left(self)
 
     def _close(self) -> None:
         """After what is written has been read."""

@@ -7,15 +7,27 @@ from clientaccess.imap import responses
 from clientaccess.imap.commands import FetchItem
 from clientaccess.imap.context import Context, Farewell, streaming
 from clientaccess.imap.fetch import local_response
+from clientaccess.imap.kept import KeptFolder
 from clientaccess.imap.view import View
 from foundation.interfaces.mailbox_store import Changes, FlagEntry, Folder, Notice
 
 
 class Selected:
-    __slots__ = ("dirty", "folder_id", "modseq", "pending", "read_only", "saved", "shown_keywords", "view")
+    __slots__ = (
+        "dirty",
+        "folder_id",
+        "kept",
+        "modseq",
+        "pending",
+        "read_only",
+        "saved",
+        "shown_keywords",
+        "view",
+    )
 
-    def __init__(self, folder: Folder, read_only: bool) -> None:
+    def __init__(self, folder: Folder, read_only: bool, kept: KeptFolder) -> None:
         self.folder_id = folder.folder_id
+        self.kept = kept
         self.read_only = read_only
         self.modseq = folder.highest_modseq
         """Everything up to this modseq is known."""
@@ -60,12 +72,11 @@ class Selected:
 
 async def open_folder(context: Context, folder: Folder, read_only: bool) -> Selected:
     """Reads UIDs and flags of every message, in batches."""
-    selected = Selected(folder, read_only)
-    first_recent = folder.first_recent_uid
+    kept = context.kept.folder(folder.folder_id, folder.uid_validity)
+    selected = Selected(folder, read_only, kept)
     async with streaming(context.store.flags(context.mailbox_id, folder.folder_id)) as batches:
         async for batch in batches:
-            for entry in batch:
-                selected.view.append(entry, recent=bool(first_recent) and entry.uid >= first_recent)
+            selected.view.extend(batch, folder.first_recent_uid)
     return selected
 
 

@@ -116,6 +116,11 @@ class Session:
         self.ended = True
         self._out.write(responses.status(b"*", b"BYE", sentence, code))
 
+    def left(self) -> None:
+        """The connection is gone and nothing runs for it."""
+        if self._context is not None:
+            self._context.selected = None
+
     def bad(self, tag: bytes, sentence: str) -> None:
         """A command that is none. Ends the session after too many in a row."""
         self._out.write(responses.status(tag, b"BAD", sentence))
@@ -348,7 +353,9 @@ class Session:
             raise
         store = self._locate(credentials)
         mailbox_id = credentials.user.mailbox_id
-        self._context = Context(self._out, store, mailbox_id, self._options.message_bytes_max)
+        self._context = Context(
+            self._out, store, mailbox_id, self._options.message_bytes_max, self._options.kept
+        )
         self.user = credentials.user.address
         return Done("Logged on", self._capabilities)
 

@@ -7,11 +7,15 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
+from clientaccess.imap import responses
 from clientaccess.imap.commands import SequenceSet
-from foundation.interfaces.mailbox_store import SEEN, FlagEntry, Ranges
+from foundation.interfaces.mailbox_store import SEEN, FlagColumns, FlagEntry, Ranges
 
 _SYSTEM = 31
 _RECENT = 64
+_AS_OLD = bytes(bits & _SYSTEM for bits in range(256))
+_AS_RECENT = bytes(bits & _SYSTEM | _RECENT for bits in range(256))
+_SHOWN = tuple(responses.flags(bits & _SYSTEM, recent=bool(bits & _RECENT)) for bits in range(128))
 
 
 class NoSuchMessage(Exception):
@@ -56,6 +60,19 @@ class View:
             self._set_keywords(entry.uid, entry.keywords)
         return True
 
+    def extend(self, page: FlagColumns, recent_from: int) -> None:
+        """Messages by rising UID, behind all that are known; from this UID on they are \\Recent (0: none)."""
+        if not page.uids or page.uids[0] <= self.last_uid:
+            return
+        self.last_uid = page.uids[-1]
+        old = bisect_left(page.uids, recent_from) if recent_from else len(page.uids)
+        self._uids.extend(page.uids)
+        self._flags += page.flags[:old].translate(_AS_OLD) + page.flags[old:].translate(_AS_RECENT)
+        self._modseqs.extend(page.modseqs)
+        self.recent += len(page.uids) - old
+        for uid, keywords in page.keywords.items():
+            self._set_keywords(uid, keywords)
+
     def _set_keywords(self, uid: int, keywords: tuple[str, ...]) -> None:
         if keywords:
             self._keywords[uid] = keywords
@@ -68,10 +85,27 @@ class View:
         index = bisect_left(self._uids, uid)
         return index + 1 if index < len(self._uids) and self._uids[index] == uid else 0
 
+    def uid(self, number: int) -> int:
+        return self._uids[number - 1]
+
     def entry(self, number: int) -> FlagEntry:
         index = number - 1
         uid = self._uids[index]
         return FlagEntry(uid, self._flags[index] & _SYSTEM, self._modseqs[index], self._keywords.get(uid, ()))
+
+    def shown_flags(self, numbers: Sequence[int]) -> list[bytes]:
+        """What FETCH shows between the parentheses."""
+        if isinstance(numbers, range) and numbers.step == 1:
+            shown = [_SHOWN[bits] for bits in self._flags[numbers.start - 1 : numbers.stop - 1]]
+        else:
+            shown = [_SHOWN[self._flags[number - 1]] for number in numbers]
+        if self._keywords:
+            for place, number in enumerate(numbers):
+                keywords = self._keywords.get(self._uids[number - 1])
+                if keywords:
+                    bits = self._flags[number - 1]
+                    shown[place] = responses.flags(bits & _SYSTEM, keywords, bool(bits & _RECENT))
+        return shown
 
     def is_recent(self, number: int) -> bool:
         return bool(self._flags[number - 1] & _RECENT)
@@ -118,7 +152,12 @@ class View:
     def changed_since(self, numbers: Iterable[int], modseq: int) -> list[int]:
         return [number for number in numbers if self._modseqs[number - 1] > modseq]
 
-    def numbers(self, messages: SequenceSet, saved: Sequence[int], *, strict: bool = True) -> list[int]:
+    def uids_of(self, numbers: Sequence[int]) -> Sequence[int]:
+        if isinstance(numbers, range) and numbers.step == 1:
+            return self._uids[numbers.start - 1 : numbers.stop - 1]
+        return [self._uids[number - 1] for number in numbers]
+
+    def numbers(self, messages: SequenceSet, saved: Sequence[int], *, strict: bool = True) -> Sequence[int]:
         """A set of message numbers as rising numbers. Raises NoSuchMessage if strict."""
         if messages.saved:
             return [number for number in map(self.number, saved) if number]
@@ -129,16 +168,20 @@ class View:
             if strict and (high > count or low == 0):
                 raise NoSuchMessage
             chosen.append((max(low, 1), min(high, count)))
-        return [number for low, high in _merged(chosen) for number in range(low, high + 1)]
+        merged = _merged(chosen)
+        if len(merged) == 1:
+            return range(merged[0][0], merged[0][1] + 1)
+        return [number for low, high in merged for number in range(low, high + 1)]
 
-    def numbers_of_uids(self, messages: SequenceSet, saved: Sequence[int]) -> list[int]:
+    def numbers_of_uids(self, messages: SequenceSet, saved: Sequence[int]) -> Sequence[int]:
         """A set of UIDs as rising message numbers; what does not exist is left out (RFC 3501 6.4.8)."""
         if messages.saved:
             return [number for number in map(self.number, saved) if number]
-        numbers: list[int] = []
-        for low, high in self.uid_ranges(messages):
-            numbers.extend(range(bisect_left(self._uids, low) + 1, bisect_right(self._uids, high) + 1))
-        return numbers
+        found = [
+            range(bisect_left(self._uids, low) + 1, bisect_right(self._uids, high) + 1)
+            for low, high in self.uid_ranges(messages)
+        ]
+        return found[0] if len(found) == 1 else [number for numbers in found for number in numbers]
 
     def uid_ranges(self, messages: SequenceSet) -> Ranges:
         """`*` is the last message's UID."""
@@ -148,6 +191,8 @@ class View:
 
     def ranges(self, numbers: Sequence[int]) -> Ranges:
         """Rising message numbers as ranges of UIDs: one range for a run of numbers."""
+        if isinstance(numbers, range) and numbers and numbers.step == 1:
+            return ((self._uids[numbers[0] - 1], self._uids[numbers[-1] - 1]),)
         pairs: list[tuple[int, int]] = []
         index = 0
         while index < len(numbers):

@@ -90,6 +90,40 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """The folder itself was deleted."""
 
 
+class FlagColumns(msgspec.Struct, frozen=True, array_like=True):
+    """Flags of messages by UID, by column: what stands at one place belongs together."""
+
+    uids: tuple[int, ...] = ()
+    flags: bytes = b""
+    """One octet a message."""
+    modseqs: tuple[int, ...] = ()
+    keywords: dict[int, tuple[str, ...]] = {}
+    """By UID, of those that have any."""
+
+
+Column = Literal[
+    "envelope",
+    "body_structure",
+    "internal_date_ms",
+    "internal_offset_minutes",
+    "save_date_ms",
+    "size_bytes",
+    "email_id",
+    "thread_id",
+    "header_fields",
+]
+"""What never changes of a message, in the words of Record. `header_fields`: the fields that were asked for as
+they stand, among others; None where only the message itself knows."""
+
+
+class Columns(msgspec.Struct, frozen=True, array_like=True):
+    """Some of what the store knows of messages, by column: lists of thousands at a low cost."""
+
+    uids: tuple[int, ...]
+    values: tuple[tuple[bytes | int | None, ...], ...]
+    """A column for each that was asked for, in its order; in it a value for each UID. Ids are in ASCII."""
+
+
 class Fields(msgspec.Struct, frozen=True, kw_only=True):
     """Which costly parts of a record are wanted; uid, flags, dates, size and ids always come."""
 
@@ -292,7 +326,7 @@ class MailboxStore(Protocol):
         """Names, also of folders that do not exist (RFC 3501 6.3.6)."""
         ...
 
-    def flags(self, mailbox_id: str, folder_id: str) -> AsyncIterator[tuple[FlagEntry, ...]]:
+    def flags(self, mailbox_id: str, folder_id: str) -> AsyncIterator[FlagColumns]:
         """Every message of the folder by UID, in batches."""
         ...
 
@@ -302,6 +336,18 @@ class MailboxStore(Protocol):
         self, mailbox_id: str, folder_id: str, uids: Ranges, fields: Fields
     ) -> AsyncIterator[tuple[Record, ...]]:
         """Existing messages among `uids` by UID, in batches of at most 100 records and about 1 MiB."""
+        ...
+
+    def columns(
+        self,
+        mailbox_id: str,
+        folder_id: str,
+        uids: Ranges,
+        columns: tuple[Column, ...],
+        names: tuple[bytes, ...] = (),
+    ) -> AsyncIterator[Columns]:
+        """Existing messages among `uids` by UID, in batches; `names` (lower case) are the header fields
+        wanted."""
         ...
 
     def content(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import binascii
 import re
+import unicodedata
 from encodings.aliases import aliases
 from typing import TYPE_CHECKING, Protocol
 
@@ -75,6 +76,13 @@ def decode_header(raw: bytes) -> str:
         text.append(decode_charset(pending, pending_charset))
     text.append(raw[position:].decode("utf-8", "replace"))
     return "".join(text)
+
+
+def fold(text: str) -> str:
+    """As texts are compared: without regard to case, and composed."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 def decode_charset(octets: bytes, charset: bytes) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from foundation.mail.decoding import decode_header
 from foundation.mail.headers import message_ids
 from foundation.mail.imap_envelope import envelope_of, render_envelope, render_nstring, render_string
+from foundation.mail.listed_fields import Listed, list_fields
 from foundation.mail.mime import Params, Part, encode_parts, scan
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     sent_date: tuple[int, int, int] | None
     """Year, month, day as the Date field has it, in its own offset."""
     sent_at_ms: int | None
+    listed: Listed = Listed()
 
 
 def summarise(buffer: Buffer) -> Summary:
@@ -83,6 +85,7 @@ def summarise(buffer: Buffer) -> Summary:
         subject_base=base_subject(decode_header(values.get(b"subject", b""))).casefold(),
         sent_date=sent_date,
         sent_at_ms=sent_at_ms,
+        listed=list_fields(bytes(buffer[: scanned.header_end])),
     )
 
 

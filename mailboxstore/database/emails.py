@@ -15,12 +15,14 @@ from sqlalchemy import Connection
 from foundation.database.content import Contents
 from foundation.database.spool import Spool
 from foundation.mail.errors import Unavailable
+from foundation.mail.listed_fields import list_fields
 from foundation.mail.rendering import Summary
 from mailboxstore.database import statements
 
 LINKS_MAX = 50
 """Message-IDs of one message that its thread is found by."""
 IDENTIFIER_LENGTH_MAX = 500
+LISTED_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,23 @@ def add_email(connection: Connection, contents: Contents, email: NewEmail, refer
             "envelope": summary.envelope,
             "body_structure": summary.body_structure,
             "parts": summary.parts,
+            "header_fields": summary.listed.fields,
+            "searched_fields": summary.listed.searched,
         },
     )
+
+
+def list_missing_fields(connection: Connection, contents: Contents, limit: int = LISTED_AT_ONCE) -> int:
+    """Takes header fields out of emails that an earlier release stored; returns of how many."""
+    rows = connection.execute(statements.EMAILS_WITHOUT_FIELDS, {"limit": limit}).all()
+    for email, *place in rows:
+        stored = StoredEmail(*place)
+        listed = list_fields(read_email(connection, contents, stored, 0, stored.header_size))
+        statements.SET_FIELDS.run(
+            connection,
+            {"of_email": email, "header_fields": listed.fields, "searched_fields": listed.searched},
+        )
+    return len(rows)
 
 
 def change_references(connection: Connection, emails: Iterable[int], change: int) -> None:

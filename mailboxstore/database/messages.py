@@ -255,7 +255,7 @@ def _flags_in(
     last_range = 0
     for first, last in windows(ranges):
         values = {"folder": folder, "first": first, "last": last}
-        for uid, flags, modseq, keywords in connection.execute(statements.FLAGS_IN, values):
+        for uid, flags, modseq, keywords in statements.FLAGS_IN.rows(connection, values):
             index = range_of(uid)
             if index < 0:
                 continue

@@ -11,24 +11,38 @@ from typing import Any, cast
 from sqlalchemy import Connection
 
 from foundation.database.content import Contents
-from foundation.interfaces.mailbox_store import Changes, Fields, FlagEntry, Ranges, Record, Refusal
+from foundation.interfaces.mailbox_store import (
+    Changes,
+    Column,
+    Columns,
+    Fields,
+    FlagColumns,
+    FlagEntry,
+    Ranges,
+    Record,
+    Refusal,
+)
+from foundation.mail.listed_fields import LISTED
 from mailboxstore.database import statements
 from mailboxstore.database.emails import StoredEmail, find_email, read_email
 from mailboxstore.database.mailboxes import find_mailbox, folder_by_id, folder_row
 from mailboxstore.database.messages import unpack_keywords
 from mailboxstore.database.ranges import locate, windows
 
-FLAGS_A_PAGE = 1000
+FLAGS_A_PAGE = 2000
+COLUMNS_A_PAGE = 500
 RECORDS_A_PAGE = 100
 PAGE_BYTES = 1024 * 1024
 
 
-def flags_page(connection: Connection, folder: int, after_uid: int) -> tuple[FlagEntry, ...]:
+def flags_page(connection: Connection, folder: int, after_uid: int) -> FlagColumns:
     values = {"folder": folder, "after": after_uid, "limit": FLAGS_A_PAGE}
-    return tuple(
-        FlagEntry(uid, flags, modseq, unpack_keywords(keywords))
-        for uid, flags, modseq, keywords in connection.execute(statements.FLAGS_PAGE, values)
-    )
+    rows = statements.FLAGS_PAGE.rows(connection, values)
+    if not rows:
+        return FlagColumns()
+    uids, flags, modseqs, keywords = zip(*rows, strict=True)
+    named = {uid: unpack_keywords(words) for uid, words in zip(uids, keywords, strict=True) if words}
+    return FlagColumns(uids, bytes(flags), modseqs, named)
 
 
 def changes_since(connection: Connection, mailbox_id: str, folder_id: str, modseq: int) -> Changes:
@@ -96,6 +110,45 @@ def records_page(
                 break
             begin = rows[-1].uid + 1
     return RecordPage(tuple(records), 0)
+
+
+def columns_page(
+    connection: Connection,
+    mailbox_id: str,
+    folder_id: str,
+    ranges: Ranges,
+    columns: tuple[Column, ...],
+    names: frozenset[bytes],
+    after_uid: int,
+) -> tuple[Columns, int]:
+    """Some hundred messages, and where the next page begins (0: there is none). Refusal NONEXISTENT."""
+    folder = folder_by_id(connection, mailbox_id, folder_id).folder
+    statement = statements.columns_in(columns)
+    range_of = locate(ranges)
+    found: list[tuple[Any, ...]] = []
+    for first, last in windows(ranges):
+        if last <= after_uid:
+            continue
+        missing = COLUMNS_A_PAGE - len(found)
+        values = {"folder": folder, "first": max(first, after_uid + 1), "last": last, "limit": missing}
+        rows = statement.rows(connection, values)
+        found += rows if (first, last) in ranges else [row for row in rows if range_of(row[0]) >= 0]
+        if len(rows) == missing:
+            return _columns(found, columns, names), rows[-1][0]
+    return _columns(found, columns, names), 0
+
+
+def _columns(rows: list[tuple[Any, ...]], columns: tuple[Column, ...], names: frozenset[bytes]) -> Columns:
+    if not rows:
+        return Columns((), ())
+    uids, *values = zip(*rows, strict=True)
+    for place, name in enumerate(columns):
+        if name in ("email_id", "thread_id"):
+            values[place] = tuple(map(str.encode, values[place]))
+        elif name == "header_fields":
+            listed = names <= LISTED
+            values[place] = tuple(fields or None if listed else None for fields in values[place])
+    return Columns(uids, tuple(values))
 
 
 def email_at(connection: Connection, mailbox_id: str, folder_id: str, uid: int) -> StoredEmail:

@@ -4,12 +4,14 @@ name.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, insert, literal_column, select, update
 
 from foundation.database.prepared import Prepared
+from foundation.interfaces.mailbox_store import Column
 from mailboxstore.database.tables import (
     emails,
     folders,
@@ -168,6 +170,17 @@ UNREFERENCED_EMAILS = (
     .order_by(_e.email)
     .limit(bindparam("limit"))
 )
+EMAILS_WITHOUT_FIELDS = (
+    select(_e.email, _e.prefix, _e.content, _e.content_sha256, _e.size_bytes, _e.header_size)
+    .where(_e.header_fields.is_(None))
+    .order_by(_e.email)
+    .limit(bindparam("limit"))
+)
+SET_FIELDS = Prepared(
+    update(emails)
+    .where(_e.email == bindparam("of_email"))
+    .values(header_fields=bindparam("header_fields"), searched_fields=bindparam("searched_fields"))
+)
 DELETE_EMAIL = delete(emails).where(_e.email == bindparam("email"))
 EMAIL_PLACE = Prepared(
     select(_e.prefix, _e.content, _e.content_sha256, _e.size_bytes, _e.header_size).where(
@@ -181,13 +194,15 @@ _in_folder = _m.folder == bindparam("folder")
 _in_window = _m.uid.between(bindparam("first"), bindparam("last"))
 
 ADD_MESSAGE = Prepared(insert(messages))
-FLAGS_PAGE = (
+FLAGS_PAGE = Prepared(
     select(_m.uid, _m.flags, _m.modseq, _m.keywords)
     .where(_in_folder, _m.uid > bindparam("after"))
     .order_by(_m.uid)
     .limit(bindparam("limit"))
 )
-FLAGS_IN = select(_m.uid, _m.flags, _m.modseq, _m.keywords).where(_in_folder, _in_window).order_by(_m.uid)
+FLAGS_IN = Prepared(
+    select(_m.uid, _m.flags, _m.modseq, _m.keywords).where(_in_folder, _in_window).order_by(_m.uid)
+)
 FLAGS_SINCE = (
     select(_m.uid, _m.flags, _m.modseq, _m.keywords)
     .where(_in_folder, _m.modseq > bindparam("modseq"))
@@ -253,6 +268,28 @@ RECORDS_IN: dict[tuple[str, ...], Select[Any]] = {
     for wanted in combinations(COSTLY_COLUMNS, count)
 }
 """By the costly columns wanted, in the order of `COSTLY_COLUMNS`."""
+_CONSTANT_COLUMNS: dict[Column, Any] = {
+    "envelope": _e.envelope,
+    "body_structure": _e.body_structure,
+    "internal_date_ms": _m.internal_date_ms,
+    "internal_offset_minutes": _m.internal_offset_minutes,
+    "save_date_ms": _m.save_date_ms,
+    "size_bytes": _m.size_bytes,
+    "email_id": _e.email_id,
+    "thread_id": _m.thread_id,
+    "header_fields": _e.header_fields,
+}
+
+
+@lru_cache(maxsize=64)
+def columns_in(columns: tuple[Column, ...]) -> Prepared:
+    """UIDs and these columns, of messages in a window."""
+    wanted = [_CONSTANT_COLUMNS[name] for name in columns]
+    rows = select(_m.uid, *wanted)
+    if any(column.table is emails for column in wanted):
+        rows = rows.join(emails, _e.email == _m.email)
+    return Prepared(rows.where(_in_folder, _in_window).order_by(_m.uid).limit(bindparam("limit")))
+
 
 # --- tombstones ---
 

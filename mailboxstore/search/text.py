@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 
 from foundation.interfaces.mailbox_store import (
@@ -14,7 +13,7 @@ from foundation.interfaces.mailbox_store import (
     Or,
     TextContains,
 )
-from foundation.mail.decoding import decode_header
+from foundation.mail.decoding import decode_header, fold
 from foundation.mail.headers import find_fields, header_block, unfold
 from foundation.mail.mime import decode_parts, texts_of
 
@@ -23,13 +22,6 @@ Predicate = Callable[["MessageText"], bool]
 WHOLE_BYTES_MAX = 262144
 """Smaller messages are read at once and their texts kept; of larger ones one text part is in memory at a
 time, and what is no text is not read."""
-
-
-def fold(text: str) -> str:
-    """As texts are compared."""
-    if text.isascii():
-        return text.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 
 
 class MessageText:

@@ -168,8 +168,14 @@ async def test_flags_of_ranges_leave_the_others_alone(bench: Bench) -> None:
     folder_id = await bench.folder_id()
     wanted = FlagChange(operation="add", flags=DELETED)
     await bench.store.change_flags(ME, folder_id, ((2, 3), (5, 5), (7, 8), (30, 40)), wanted)
-    flags = [e async for batch in bench.store.flags(ME, folder_id) for e in batch]
-    assert [entry.uid for entry in flags if entry.flags & DELETED] == [2, 3, 5, 7, 8]
+    [page] = [batch async for batch in bench.store.flags(ME, folder_id)]
+    assert [uid for uid, flags in zip(page.uids, page.flags, strict=True) if flags & DELETED] == [
+        2,
+        3,
+        5,
+        7,
+        8,
+    ]
     assert await bench.store.expunge(ME, folder_id, ((3, 7),)) == (3, 5, 7)
     assert await bench.store.expunge(ME, folder_id, None) == (2, 8)
     assert await bench.uids() == [1, 4, 6, 9, 10]
@@ -288,7 +294,7 @@ async def test_ten_thousand_messages(bench: Bench) -> None:
         await bench.store.copy(ME, folder_id, ((1, 2500),), "INBOX")
     total = (await bench.store.folder(ME, "INBOX")).messages
     started = time.perf_counter()
-    flags = [entry async for batch in bench.store.flags(ME, folder_id) for entry in batch]
+    flags = [uid async for batch in bench.store.flags(ME, folder_id) for uid in batch.uids]
     listed = time.perf_counter() - started
     wanted = FlagChange(operation="add", flags=DELETED)
     outcome = await bench.store.change_flags(ME, folder_id, ALL, wanted)

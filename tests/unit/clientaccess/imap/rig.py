@@ -13,6 +13,7 @@ from foundation.interfaces import mailbox_store as m
 from foundation.interfaces.directory import Credentials, DirectoryRecipient
 from foundation.interfaces.world import World
 from foundation.mail.errors import MailError
+from foundation.mail.listed_fields import LISTED
 from foundation.mail.mime import encode_parts, scan
 from foundation.mail.rendering import summarise
 from foundation.world.clock import SystemClock
@@ -187,10 +188,16 @@ class MemoryStore:
     def _entry(self, message: Message) -> m.FlagEntry:
         return m.FlagEntry(message.uid, message.flags, message.modseq, message.keywords)
 
-    async def flags(self, mailbox_id: str, folder_id: str) -> AsyncIterator[tuple[m.FlagEntry, ...]]:
+    async def flags(self, mailbox_id: str, folder_id: str) -> AsyncIterator[m.FlagColumns]:
         entries = [self._entry(message) for _, message in sorted(self._box(folder_id).messages.items())]
         for start in range(0, len(entries), 100):
-            yield tuple(entries[start : start + 100])
+            part = entries[start : start + 100]
+            yield m.FlagColumns(
+                tuple(entry.uid for entry in part),
+                bytes(entry.flags for entry in part),
+                tuple(entry.modseq for entry in part),
+                {entry.uid: entry.keywords for entry in part if entry.keywords},
+            )
 
     async def changes(self, mailbox_id: str, folder_id: str, since_modseq: int) -> m.Changes:
         self._call("changes")
@@ -215,6 +222,31 @@ class MemoryStore:
         records = [self._record(message, fields) for message in self._chosen(folder_id, uids)]
         for start in range(0, len(records), 100):
             yield tuple(records[start : start + 100])
+
+    async def columns(
+        self,
+        mailbox_id: str,
+        folder_id: str,
+        uids: m.Ranges,
+        columns: tuple[m.Column, ...],
+        names: tuple[bytes, ...] = (),
+    ) -> AsyncIterator[m.Columns]:
+        self._call("columns")
+        chosen = self._chosen(folder_id, uids)
+        for start in range(0, len(chosen), 100):
+            rows = [self._row(message, columns, names) for message in chosen[start : start + 100]]
+            found = tuple(message.uid for message in chosen[start : start + 100])
+            yield m.Columns(found, tuple(zip(*rows, strict=True)))
+
+    def _row(
+        self, message: Message, columns: tuple[m.Column, ...], names: tuple[bytes, ...]
+    ) -> list[bytes | int | None]:
+        record = self._record(message, m.Fields(envelope=True, body_structure=True))
+        listed = summarise(message.content).listed.fields if LISTED.issuperset(names) else b""
+        values = {"header_fields": listed or None}
+        for name in ("email_id", "thread_id"):
+            values[name] = getattr(record, name).encode()
+        return [values[name] if name in values else getattr(record, name) for name in columns]
 
     def _record(self, message: Message, fields: m.Fields) -> m.Record:
         summary = summarise(message.content)

@@ -132,7 +132,7 @@ async def test_fetch_many_in_batches(store: MemoryStore, talk: Talk) -> None:
     assert "records" not in store.calls, "flags are known to the session"
     responses = await talk.ask("FETCH 1:* (UID RFC822.SIZE)")
     assert [int(response.split()[1]) for response in responses[:-1]] == list(range(1, 1201))
-    assert store.calls.count("records") == 1
+    assert store.calls.count("columns") == 1
 
 
 async def test_changes_of_others_are_told(store: MemoryStore, inbox: Talk) -> None:

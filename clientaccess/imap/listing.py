@@ -1,0 +1,98 @@
+"""FETCH of a table's items over many messages: from memory where they are kept, else by column from the
+store, some hundred at a time."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+
+from clientaccess.imap.columns import Table, from_header
+from clientaccess.imap.context import Context, streaming
+from clientaccess.imap.kept import Value, Values
+from clientaccess.imap.search import as_ranges
+from clientaccess.imap.selected import Selected
+from foundation.interfaces.mailbox_store import Column, Fields, Ranges
+
+SHOWN_AT_ONCE = 500
+
+
+async def show_columns(context: Context, selected: Selected, table: Table, numbers: Sequence[int]) -> bool:
+    """True when some of the messages are gone."""
+    view = selected.view
+    wanted = len(numbers)
+    if selected.pending:
+        gone = frozenset(selected.pending)
+        numbers = [number for number in numbers if view.uid(number) not in gone]
+    uids = view.uids_of(numbers)
+    kept = [selected.kept.get(item.template) for item in table.stored]
+    lacking = [uid for uid in uids if any(uid not in values for values in kept)] if kept else []
+    given = at = 0
+
+    async def show(end: int, fresh: Sequence[Values]) -> None:
+        nonlocal at, given
+        while at < end:
+            stop = min(end, at + SHOWN_AT_ONCE)
+            part = uids[at:stop]
+            stored = [_found(part, new, old) for new, old in zip(fresh, kept, strict=True)]
+            rendered, count = table.render(view, numbers[at:stop], part, stored)
+            context.out.write(rendered)
+            await context.out.flush()
+            given += count
+            at = stop
+
+    if lacking:
+        ranges = view.ranges(numbers) if len(lacking) == len(uids) else as_ranges(lacking)
+        async with streaming(_fresh(context, selected, table, ranges)) as pages:
+            async for last_uid, fresh in pages:
+                await show(bisect_right(uids, last_uid), fresh)
+    await show(len(uids), [{} for _ in kept])
+    return given < wanted
+
+
+def _found(uids: Sequence[int], fresh: Values, kept: Values) -> list[Value | None]:
+    if not (fresh and kept):
+        return list(map((fresh or kept).get, uids))
+    return [fresh[uid] if uid in fresh else kept.get(uid) for uid in uids]
+
+
+async def _fresh(
+    context: Context, selected: Selected, table: Table, ranges: Ranges
+) -> AsyncIterator[tuple[int, list[dict[int, Value]]]]:
+    """Values of the stored items by UID, and the UID up to which they are known; what can be is kept."""
+    pages = context.store.columns(context.mailbox_id, selected.folder_id, ranges, table.needs, table.names)
+    async with streaming(pages) as batches:
+        async for page in batches:
+            columns: dict[Column, Sequence[Any]] = dict(zip(table.needs, page.values, strict=True))
+            uids: Sequence[int] = page.uids
+            if None in columns.get("header_fields", ()):
+                uids, columns = await _with_headers(context, selected, table, uids, columns)
+            shown = table.values(columns)
+            for item, values in zip(table.stored, shown, strict=True):
+                selected.kept.add(item.template, uids, values)
+            yield page.uids[-1], [dict(zip(uids, values, strict=True)) for values in shown]
+
+
+async def _with_headers(
+    context: Context,
+    selected: Selected,
+    table: Table,
+    uids: Sequence[int],
+    columns: Mapping[Column, Sequence[Any]],
+) -> tuple[Sequence[int], dict[Column, Sequence[Any]]]:
+    """Reads whole headers where the store has not listed the fields wanted; without what is gone."""
+    known = dict(zip(uids, columns["header_fields"], strict=True))
+    unknown = [uid for uid, fields in known.items() if fields is None]
+    wanted = Fields(header=True)
+    records = context.store.records(context.mailbox_id, selected.folder_id, as_ranges(unknown), wanted)
+    async with streaming(records) as batches:
+        async for batch in batches:
+            known |= {record.uid: from_header(record.header, table.names) for record in batch}
+    places = [place for place, uid in enumerate(uids) if known[uid] is not None]
+    chosen: dict[Column, Sequence[Any]] = {name: _at(values, places) for name, values in columns.items()}
+    chosen["header_fields"] = [known[uids[place]] for place in places]
+    return _at(uids, places), chosen
+
+
+def _at(values: Sequence[Any], places: Iterable[int]) -> list[Any]:
+    return [values[place] for place in places]

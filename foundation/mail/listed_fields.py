@@ -1,0 +1,80 @@
+"""The header fields that programs list and search: taken out of a message once, when a store files it, so
+that neither a list of messages nor a search reads the message again.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from foundation.mail.decoding import decode_header, fold
+from foundation.mail.headers import find_fields, header_block, unfold
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LISTED_BYTES_MAX = 16 * 1024
+"""Of a message with more in these fields they are not kept."""
+
+_NAMES = """
+from sender reply-to to cc bcc subject date message-id in-reply-to references resent-from resent-to
+resent-date content-type content-transfer-encoding content-class mime-version newsgroups followup-to
+organization user-agent x-mailer priority x-priority importance x-msmail-priority list-id list-post
+list-unsubscribe list-unsubscribe-post disposition-notification-to return-receipt-to x-label keywords
+x-spam-flag x-spam-status auto-submitted precedence lines x-uniform-type-identifier
+x-universally-unique-identifier chat-version bimi-indicator
+"""
+LISTED = frozenset(name.encode() for name in _NAMES.split())
+"""What programs ask for, in lower case. No trace fields: servers put those before a message whose listed
+fields are known already."""
+
+
+class Listed(msgspec.Struct, frozen=True):
+    fields: bytes = b""
+    """The listed fields as they stand, each with its line end. Empty: ask the message."""
+    searched: bytes = b""
+    """A line `name:value` for each in UTF-8, decoded and folded for comparison. Empty: ask the message."""
+
+
+def list_fields(header: bytes) -> Listed:
+    """Of a message's header, from its first octet."""
+    texts: list[bytes] = []
+    lines: list[str] = []
+    size = 0
+    for field in find_fields(header, 0, header_block(header)):
+        if field.name not in LISTED:
+            continue
+        text = header[field.start : field.end]
+        size += len(text)
+        if size > LISTED_BYTES_MAX:
+            return Listed()
+        texts.append(text if text.endswith(b"\n") else text + b"\r\n")
+        value = fold(decode_header(unfold(header[field.value_start : field.end])).strip())
+        if "\n" in value:  # from an encoded word: who looks for one asks the message
+            value = value.replace("\n", "\r")
+        lines.append(f"{field.name.decode('ascii')}:{value}")
+    try:
+        searched = "\n".join(lines).encode()
+    except UnicodeEncodeError:  # half a character, which UTF-7 can encode
+        searched = b""
+    return Listed(b"".join(texts), searched)
+
+
+def choose_fields(listed: bytes, names: Iterable[bytes]) -> bytes:
+    """Those of these names (lower case), with the empty line that ends them (RFC 3501 6.4.5)."""
+    return b"".join(_pattern(frozenset(names)).findall(listed)) + b"\r\n"
+
+
+@lru_cache(maxsize=64)
+def _pattern(names: frozenset[bytes]) -> re.Pattern[bytes]:
+    wanted = b"|".join(re.escape(name) for name in sorted(names))
+    return re.compile(rb"^(?:%b)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*" % wanted, re.IGNORECASE | re.MULTILINE)
+
+
+def searched_values(searched: str, name: str) -> Iterable[str]:
+    """The folded values of the fields of this name (lower case) among the lines of `Listed.searched`."""
+    start = name + ":"
+    return (line[len(start) :] for line in searched.split("\n") if line.startswith(start))
