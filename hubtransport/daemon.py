@@ -181,7 +181,9 @@ class HubTransport:
             return self._table
 
         world, store, scheduler = self._world, self._store, self._scheduler
-        self._concluder = Concluder(store, scheduler, self._retry, self._reporter, world, self._submitted)
+        self._concluder = Concluder(
+            store, scheduler, self._retry, self._reporter, self._directory, world, self._submitted
+        )
         hops = HopKeeper(store, scheduler, self._retry, table, world, self.name)
         internet = InternetCourier(table, world, self._hostname, hub_host_names(self._topology))
         self._internet = internet

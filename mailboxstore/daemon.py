@@ -117,7 +117,10 @@ class MailboxStoreDaemon:
         agent = self._make_agent(database)
         self._agent = agent
         self._maintenance = Maintenance(
-            database, directory, disconnected_keep_days=self._settings.disconnected_keep_days
+            database,
+            directory,
+            disconnected_keep_days=self._settings.disconnected_keep_days,
+            disconnected=self._notifications.end,
         )
         directory.on_change(self._maintenance.directory_changed)
         submission = OutboxSubmission(

@@ -33,7 +33,10 @@ class Maintenance:
         directory: Directory,
         *,
         disconnected_keep_days: int,
+        disconnected: Callable[[str], None],
     ) -> None:
+        """`disconnected` is called with a mailbox that has no user here any more."""
+        self._disconnected = disconnected
         self._database = database
         self._directory = directory
         self.keep_disconnected(disconnected_keep_days)
@@ -98,6 +101,7 @@ class Maintenance:
             for mailbox_id in page:
                 if mailbox_id not in known and not await self._lives_here(mailbox_id):
                     await self._mark(mailbox_id, self._database.clock.now_ms())
+                    self._disconnected(mailbox_id)
             after = page[-1]
 
     async def _purge(self) -> None:

@@ -43,7 +43,7 @@ class Notifications:
                 watcher.wakened.set()
 
     async def watch(self, mailbox_id: str) -> AsyncGenerator[Notice, None]:
-        """Ends when the store stops. Refusal LIMIT."""
+        """Ends when the store stops, or the mailbox is disconnected. Refusal LIMIT."""
         watchers = self._watchers.setdefault(mailbox_id, {})
         if len(watchers) >= WATCHERS_PER_MAILBOX_MAX:
             raise Refusal("LIMIT", "Too many sessions watch this mailbox", 450, "4.3.2")
@@ -62,8 +62,12 @@ class Notifications:
             if not watchers:
                 self._watchers.pop(mailbox_id, None)
 
+    def end(self, mailbox_id: str) -> None:
+        """Nothing will come to this mailbox any more: who watches it asks again, and learns why."""
+        for watcher in self._watchers.get(mailbox_id, {}).values():
+            watcher.closed = True
+            watcher.wakened.set()
+
     def close(self) -> None:
-        for watchers in self._watchers.values():
-            for watcher in watchers.values():
-                watcher.closed = True
-                watcher.wakened.set()
+        for mailbox_id in self._watchers:
+            self.end(mailbox_id)

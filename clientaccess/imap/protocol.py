@@ -19,7 +19,7 @@ from clientaccess.imap import fragments as f
 from clientaccess.imap.capabilities import SessionOptions
 from clientaccess.imap.context import Disconnected
 from clientaccess.imap.incoming import Message
-from clientaccess.imap.session import Session
+from clientaccess.imap.session import MAILBOX_GONE, Session
 from clientaccess.imap.watching import watch
 from config.model import Limits
 from foundation.interfaces.authentication import Authentication
@@ -383,11 +383,19 @@ class Connection(asyncio.Protocol):
             self._watcher.cancel()
             self._watcher = None
         elif watched is not None and self._watcher is None and not self._gone:
-            self._watcher = self._loop.create_task(watch(*watched, self._noticed, self._server.world.entropy))
+            self._watcher = self._loop.create_task(
+                watch(*watched, self._noticed, self._mailbox_gone, self._server.world.entropy)
+            )
 
     def _noticed(self, notice: Notice) -> None:
         if self._session.notice(notice):
             self._wake()
+
+    def _mailbox_gone(self) -> None:
+        """The user has another one by now, or none. A command that runs learns it by itself."""
+        if self._task is None and not self._session.ended:
+            self._session.bye(MAILBOX_GONE)
+            self._close()
 
     # --- the end ---
 

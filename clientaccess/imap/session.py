@@ -29,10 +29,12 @@ from foundation.interfaces.directory import Credentials
 from foundation.interfaces.mailbox_store import MailboxStore, Notice, Refusal
 from foundation.interfaces.world import Entropy
 from foundation.mail.errors import MailError, unexpected
+from foundation.mail.status import BAD_MAILBOX
 
 _log = logging.getLogger("waypost.clientaccess")
 
 _EARLY_CHECKED_BYTES = 65536
+MAILBOX_GONE = "The mailbox is not here any more, log on again"
 
 
 class Session:
@@ -255,6 +257,8 @@ class Session:
             self.bye(error.sentence, error.code)
         except MailError as error:
             self._out.write(responses.failure(tag, error))
+            if isinstance(error, Refusal) and error.status == BAD_MAILBOX:
+                self.bye(MAILBOX_GONE)
         except Disconnected:
             raise
         except Exception:

@@ -16,11 +16,12 @@ from clientaccess.submission.policy import check_header, check_recipient, check_
 from foundation.database.spool import Spool
 from foundation.interfaces.authentication import Authentication
 from foundation.interfaces.directory import Credentials, Directory, DirectoryRecipient
-from foundation.interfaces.mailbox_store import MailboxStore, Submission
+from foundation.interfaces.mailbox_store import MailboxStore, Refusal, Submission
 from foundation.interfaces.world import World
 from foundation.mail.envelope import Recipient
 from foundation.mail.errors import MailError, Unavailable
 from foundation.mail.headers import complete_submission, protocol_keyword, received_line
+from foundation.mail.status import BAD_MAILBOX
 from foundation.rpc.errors import CallFailed
 from foundation.smtp.command import MailCommand
 from foundation.smtp.reply import Reply
@@ -163,6 +164,11 @@ class SubmissionSession:
                 async with asyncio.timeout(max(until - clock.monotonic(), 0) if until else None):
                     await self._desk.store_of(user).submit(submission, _completed(header, content, offset))
                 return
+            except Refusal as refusal:
+                if refusal.status != BAD_MAILBOX:
+                    raise
+                # The store knows sooner than this server that the user has another mailbox by now, or none.
+                raise Unavailable("Your mailbox was moved or removed, log on again") from refusal
             except (CallFailed, TimeoutError) as error:
                 unknown = isinstance(error, TimeoutError) or error.sent or bool(until)
                 until = until or clock.monotonic() + self._desk.repeat_seconds

@@ -162,6 +162,13 @@ class DirectoryChanges:
         """The mailbox is disconnected and kept 30 days. NotFound."""
         return self._change(lambda unit: users.remove_user(unit, address))
 
+    def rehome_user(self, address: str, store: str, stores: Mapping[str, str]) -> UserRecord:
+        """The user has another mailbox from now on, at `store`: the one that was left there before and is
+        still kept, else an empty one. The present one is disconnected with all that is in it, and kept 30
+        days. Mail under way follows. NotFound, Invalid (it is there already)."""
+        self._change(lambda unit: users.rehome_user(unit, address, store, stores))
+        return self.user(address)
+
     def users(self, prefix: str = "") -> tuple[UserRecord, ...]:
         """By address, those that begin with `prefix`."""
         return self._read(lambda connection: users.list_users(connection, prefix))

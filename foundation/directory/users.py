@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from foundation.directory.records import (
@@ -73,6 +74,46 @@ def set_user(
 def remove_user(unit: Unit, address: str) -> DisconnectedMailbox:
     """The mailbox is disconnected, its addresses are free. Raises NotFound."""
     user = recipient_of(unit.connection, address, "user")
+    mailbox = _disconnect(unit, user)
+    remove_recipient(unit, user)
+    return mailbox
+
+
+def rehome_user(unit: Unit, address: str, store: str, stores: Mapping[str, str]) -> None:
+    """The user's mailbox is another one from now on, at `store`: the one that was left there before, else a
+    new one. The present one is disconnected. Raises NotFound, Invalid."""
+    user = recipient_of(unit.connection, address, "user")
+    if store not in stores:
+        raise NotFound(f"there is no store {store}", f"stores are {', '.join(stores)}")
+    if store == user.store:
+        raise Invalid(f"the mailbox of {user.address} is on {store} already")
+    left = _left_at(unit.connection, user.recipient_id, store)
+    _disconnect(unit, user)
+    if left:
+        unit.connection.execute(
+            delete(disconnected_mailboxes).where(disconnected_mailboxes.c.mailbox_id == left)
+        )
+    change_recipient(
+        unit,
+        user.recipient_id,
+        mailbox_id=left or unit.identifier(),
+        store=store,
+        database=stores[store],
+    )
+    prune(unit)
+
+
+def _left_at(connection: Connection, recipient_id: str, store: str) -> str:
+    """The mailbox that the user had on a store before; empty: none that is still kept."""
+    query = (
+        select(disconnected_mailboxes.c.mailbox_id)
+        .where(disconnected_mailboxes.c.recipient_id == recipient_id)
+        .where(disconnected_mailboxes.c.store == store)
+    )
+    return connection.execute(query).scalar() or ""
+
+
+def _disconnect(unit: Unit, user: Row[Any]) -> DisconnectedMailbox:
     mailbox = DisconnectedMailbox(
         mailbox_id=user.mailbox_id,
         address=user.address,
@@ -81,18 +122,8 @@ def remove_user(unit: Unit, address: str) -> DisconnectedMailbox:
         database=user.database,
         since_ms=unit.now_ms,
     )
-    unit.connection.execute(
-        insert(disconnected_mailboxes).values(
-            mailbox_id=user.mailbox_id,
-            recipient_id=user.recipient_id,
-            address=user.address,
-            name=user.name,
-            store=user.store,
-            database=user.database,
-            since_ms=unit.now_ms,
-        )
-    )
-    remove_recipient(unit, user)
+    values = {**msgspec.structs.asdict(mailbox), "recipient_id": user.recipient_id}
+    unit.connection.execute(insert(disconnected_mailboxes).values(values))
     return mailbox
 
 

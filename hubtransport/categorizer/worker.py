@@ -79,6 +79,8 @@ class CategorizerWorker:
         self._waiting: deque[QueuedMessage] = deque()
         self._known: set[int] = set()
         """Rows in memory."""
+        self._grown: dict[int, None] = {}
+        """Rows in memory to which recipients came back meanwhile."""
         self._attempts: dict[int, int] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._tasks: dict[asyncio.Task[None], None] = {}
@@ -105,6 +107,7 @@ class CategorizerWorker:
         """Messages that were just committed."""
         for message in messages:
             if message.id in self._known:
+                self._grown[message.id] = None
                 continue
             if len(self._known) >= MEMORY_MAX or self._stopping:
                 self._stored = True
@@ -191,6 +194,9 @@ class CategorizerWorker:
                 return
             await self._commit(message, result)
             self._forget(message.id)
+            if message.id in self._grown:
+                del self._grown[message.id]
+                self._stored = True
         except MailError as error:
             log.error(
                 "a message could not be moved on, trying again",

@@ -10,11 +10,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from foundation.interfaces.directory import Directory
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.interfaces.world import World
-from foundation.mail.errors import MailError
+from foundation.mail.errors import MailError, Unavailable
+from foundation.mail.status import MAILBOX_MOVED_NOW
 from hubtransport.delivery.outcome import (
     Attempt,
+    RecipientResult,
     events_of,
     expiry_notices,
     judge,
@@ -46,14 +49,16 @@ class Concluder:
         scheduler: Scheduler,
         retry: RetryPolicy,
         reporter: Reporter,
+        directory: Directory,
         world: World,
         submitted: Callable[[Sequence[QueuedMessage]], None],
     ) -> None:
-        """`submitted` gets reports that were queued, after their commit."""
+        """`submitted` gets what was queued for the categorizer, after its commit."""
         self._store = store
         self._scheduler = scheduler
         self._retry = retry
         self._reporter = reporter
+        self._directory = directory
         self._world = world
         self._submitted = submitted
         self.possible_doubles = 0
@@ -62,7 +67,9 @@ class Concluder:
     async def answered(self, unit: Unit, attempt: Attempt) -> None:
         """The next hop answered, or can't take it."""
         now_ms = self._world.clock.now_ms()
-        results = judge(unit, attempt)
+        judged = judge(unit, attempt)
+        moved = [result for result in judged if await self._moved(unit, result)]
+        results = [result for result in judged if result not in moved]
         internal = Hop.parse(unit.hop).internal
         left = rest_of(
             unit,
@@ -81,8 +88,12 @@ class Concluder:
             server=self._reporter.server,
             next_attempt=f"tried again in {waits} s",
         )
+        if moved:
+            events = (*events, self._resubmitted(unit, moved, attempt, now_ms))
         ended = tuple(result.recipient.position for result in results if result.verdict != "deferred")
-        await self._commit(unit, ended, left, events, notices_of(unit, results, attempt, now_ms))
+        resubmitted = tuple(result.recipient.position for result in moved)
+        notices = notices_of(unit, results, attempt, now_ms)
+        await self._commit(unit, ended, left, events, notices, resubmitted)
 
     async def broken(self, unit: Unit, attempt: Attempt) -> None:
         """The connection ended within the transfer."""
@@ -141,6 +152,37 @@ class Concluder:
         ended = tuple(queued.position for queued in unit.recipients)
         await self._commit(unit, ended, None, (event,), notices)
 
+    async def _moved(self, unit: Unit, result: RecipientResult) -> bool:
+        """The store says that the mailbox lives elsewhere, and the directory knows that by now: another way
+        can be found. Until it does, the recipient is deferred."""
+        hop, recipient = Hop.parse(unit.hop), result.recipient.recipient
+        if hop.kind != "store" or (result.verdict, result.status) != ("deferred", MAILBOX_MOVED_NOW):
+            return False
+        try:
+            if recipient.recipient_id:
+                found = await self._directory.find_id(recipient.recipient_id)
+            else:
+                found = await self._directory.find(recipient.address)
+        except Unavailable:
+            return False
+        return found is None or found.store != hop.name
+
+    def _resubmitted(
+        self, unit: Unit, moved: Sequence[RecipientResult], attempt: Attempt, now_ms: int
+    ) -> TrackingEvent:
+        return event_of(
+            unit.message,
+            "RESUBMIT",
+            "ROUTING",
+            at_ms=now_ms,
+            server=self._reporter.server,
+            recipients=tuple(result.recipient.recipient.address for result in moved),
+            transfer_key=unit.key,
+            next_hop=attempt.remote,
+            reply=moved[0].reply,
+            reason="the mailbox lives on another server now: routed anew",
+        )
+
     async def _commit(
         self,
         unit: Unit,
@@ -148,11 +190,12 @@ class Concluder:
         left: Unit | None,
         events: tuple[TrackingEvent, ...],
         notices: Sequence[Notice],
+        resubmitted: tuple[int, ...] = (),
     ) -> None:
         wait_seconds = COMMIT_RETRY_SECONDS_FIRST
         while True:
             try:
-                await self._try_commit(unit, ended, left, events, notices)
+                await self._try_commit(unit, ended, left, events, notices, resubmitted)
                 return
             except MailError as error:
                 log.error(
@@ -169,12 +212,20 @@ class Concluder:
         left: Unit | None,
         events: tuple[TrackingEvent, ...],
         notices: Sequence[Notice],
+        resubmitted: tuple[int, ...],
     ) -> None:
         now_ms = self._world.clock.now_ms()
         reports, more = await make_reports(
             self._store, self._world, self._reporter, unit.message, notices, now_ms
         )
-        conclusion = Conclusion(unit=unit, ended=ended, left=left, events=(*events, *more), reports=reports)
+        conclusion = Conclusion(
+            unit=unit,
+            ended=ended,
+            left=left,
+            resubmitted=resubmitted,
+            events=(*events, *more),
+            reports=reports,
+        )
         await self._store.writer.run(
             lambda connection: conclude(connection, conclusion),
             lambda queued: self._committed(unit, left, queued),

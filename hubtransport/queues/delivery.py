@@ -8,6 +8,7 @@ an attempt is one commit with its events, its reports and the new unit for whoev
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
@@ -49,6 +50,8 @@ class Conclusion(msgspec.Struct, frozen=True, kw_only=True):
     """None: nothing. The same key: the unit itself waits. Another key: the rest in a new unit."""
     claimed: bool = False
     """What is left goes on in memory."""
+    resubmitted: tuple[int, ...] = ()
+    """Recipients that go back to the categorizer."""
     events: tuple[TrackingEvent, ...] = ()
     reports: Reports = ()
 
@@ -94,13 +97,13 @@ def enqueue(connection: Connection, plan: Enqueue) -> tuple[QueuedMessage, ...]:
     if plan.added:
         rows = [recipient_values(message.id, queued, key) for queued, key in plan.added]
         statements.insert_recipients.run_each(connection, rows)
+    if plan.ended or not plan.units:
+        end_recipients(connection, message.id, message.content_id, plan.ended)
     statements.set_categorized.run(
         connection,
         {"of_message": message.id, "to_assessed": plan.assessed, "to_position": plan.next_position},
     )
     statements.tracking.record(connection, plan.events)
-    if plan.ended or not plan.units:
-        end_recipients(connection, message.id, message.content_id, plan.ended)
     return add_reports(connection, plan.reports)
 
 
@@ -124,8 +127,8 @@ def unclaim(connection: Connection, keys: Sequence[str]) -> None:
 
 
 def conclude(connection: Connection, conclusion: Conclusion) -> tuple[QueuedMessage, ...] | None:
-    """Returns the reports, now queued as messages; None when the unit was gone already: nothing is done
-    twice."""
+    """Returns what the categorizer gets: reports, and the message of recipients that are routed anew. None
+    when the unit was gone already: nothing is done twice."""
     unit, left = conclusion.unit, conclusion.left
     message = unit.message
     if left is not None and left.key == unit.key:
@@ -152,7 +155,8 @@ def conclude(connection: Connection, conclusion: Conclusion) -> tuple[QueuedMess
     statements.tracking.record(connection, conclusion.events)
     if conclusion.ended:
         end_recipients(connection, message.id, message.content_id, conclusion.ended)
-    return add_reports(connection, conclusion.reports)
+    again = wait_again(connection, message.id, conclusion.resubmitted) if conclusion.resubmitted else ()
+    return (*add_reports(connection, conclusion.reports), *again)
 
 
 def save_hop(connection: Connection, state: HopState, events: Sequence[TrackingEvent]) -> None:
@@ -246,17 +250,26 @@ def resubmit(
         if not statements.delete_unit.run(connection, {"of_key": unit.key}):
             continue
         told.append(event)
-        values = {
-            "of_message": unit.message.id,
-            "positions": [queued.position for queued in unit.recipients],
-            "to_unit": "",
-        }
-        connection.execute(statements.move_recipients, values)
-        values = {"of_message": unit.message.id, "to_state": "submitted"}
-        connection.execute(statements.set_message_state, values)
+        _free(connection, unit.message.id, [queued.position for queued in unit.recipients])
     statements.tracking.record(connection, told)
     found: list[QueuedMessage] = []
     for message in dict.fromkeys(unit.message.id for unit in units):
-        rows = connection.execute(statements.select_message, {"of_message": message}).mappings().all()
-        found += messages_of(connection, rows)
+        found += _waiting(connection, message)
     return found
+
+
+def wait_again(connection: Connection, message: int, positions: Sequence[int]) -> list[QueuedMessage]:
+    """Recipients wait for the categorizer; returns their message."""
+    _free(connection, message, positions)
+    return _waiting(connection, message)
+
+
+def _free(connection: Connection, message: int, positions: Sequence[int]) -> None:
+    values: dict[str, Any] = {"of_message": message, "positions": list(positions), "to_unit": ""}
+    connection.execute(statements.move_recipients, values)
+    connection.execute(statements.set_message_state, {"of_message": message, "to_state": "submitted"})
+
+
+def _waiting(connection: Connection, message: int) -> list[QueuedMessage]:
+    rows = connection.execute(statements.select_message, {"of_message": message}).mappings().all()
+    return messages_of(connection, rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, case, delete, exists, func, insert, or_, select, update
 
 from foundation.database.content import Contents
 from foundation.database.prepared import Prepared
@@ -38,11 +38,13 @@ select_any_recipient = Prepared(
 set_message_state = (
     update(MESSAGES).where(_message.id == bindparam("of_message")).values(state=bindparam("to_state"))
 )
+_some_recipient_waits = exists().where(_recipient.message == bindparam("of_message"), _recipient.unit == "")
 set_categorized = Prepared(
     update(MESSAGES)
     .where(_message.id == bindparam("of_message"))
     .values(
-        state="queued",
+        # Others may have come back to the categorizer meanwhile.
+        state=case((_some_recipient_waits, "submitted"), else_="queued"),
         assessed=bindparam("to_assessed"),
         next_position=bindparam("to_position"),
         crashes=0,

@@ -8,6 +8,7 @@ from config.model import Limits
 from foundation.interfaces.directory import Directory, DirectoryRecipient
 from foundation.mail.envelope import Recipient
 from foundation.mail.errors import MailError
+from foundation.mail.status import MAILBOX_MOVED_NOW
 
 
 async def resolve(directory: Directory, store: str, recipient: Recipient) -> DirectoryRecipient:
@@ -23,7 +24,7 @@ async def resolve(directory: Directory, store: str, recipient: Recipient) -> Dir
     if found is None or found.kind != "user" or not found.mailbox_id:
         raise MailError(550, "5.1.1", "No such mailbox here")
     if found.store != store:
-        raise MailError(451, "4.1.6", "The mailbox lives on another server")
+        raise MailError(451, MAILBOX_MOVED_NOW, "The mailbox lives on another server")
     return found
 
 

@@ -4,9 +4,12 @@ interface.
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from foundation.interfaces.control import ReloadOutcome, ServerStatus
+from foundation.interfaces.mailbox_store import Refusal
 from mailboxstore.control import StoreControl
 from mailboxstore.database import mailboxes
 from mailboxstore.maintenance import Maintenance
@@ -20,7 +23,9 @@ DAY = 24 * 3600
 
 @pytest.fixture
 def upkeep(bench: Bench) -> Maintenance:
-    return Maintenance(bench.database, bench.directory, disconnected_keep_days=30)
+    return Maintenance(
+        bench.database, bench.directory, disconnected_keep_days=30, disconnected=bench.notifications.end
+    )
 
 
 async def test_removed_users_mailbox_is_kept_then_purged(
@@ -60,6 +65,23 @@ async def test_user_put_back_in_time_has_everything(bench: Bench, upkeep: Mainte
     bench.clock.advance(40 * DAY)
     await upkeep.run_once()
     assert await bench.uids() == [1]
+
+
+async def test_who_watches_a_mailbox_hears_that_it_is_disconnected(bench: Bench, upkeep: Maintenance) -> None:
+    await bench.append()
+    await bench.store.append(BOB.mailbox_id, "INBOX", 0, (), 0, 0, pieces(PLAIN))
+    watch, other = bench.store.watch(ME), bench.store.watch(BOB.mailbox_id)
+    await anext(watch), await anext(other)
+    waiting, still = asyncio.ensure_future(anext(watch)), asyncio.ensure_future(anext(other))
+    del bench.directory.users[ALICE.recipient_id]
+    bench.directory.changed()
+    await upkeep.run_once()
+    with pytest.raises(StopAsyncIteration):
+        await waiting
+    with pytest.raises(Refusal, match="no such mailbox"):
+        await anext(bench.store.watch(ME))
+    await bench.store.append(BOB.mailbox_id, "INBOX", 0, (), 0, 0, pieces(PLAIN))
+    assert (await still).highest_modseq
 
 
 async def test_mailbox_marked_by_mistake_is_connected_again(bench: Bench, upkeep: Maintenance) -> None:

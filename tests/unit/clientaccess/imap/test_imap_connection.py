@@ -12,7 +12,7 @@ import pytest
 from clientaccess.imap import protocol, watching
 from config.model import Limits
 from foundation.certificates import issue_certificate, make_authority
-from foundation.interfaces.mailbox_store import FLAGGED, Folder
+from foundation.interfaces.mailbox_store import FLAGGED, Folder, Refusal
 from foundation.mail.errors import Unavailable
 from foundation.tls import Identity
 from foundation.world.clock import SystemClock
@@ -270,6 +270,27 @@ async def test_a_client_that_does_not_read_is_ended(
     deaf.close()
     other.close()
     await server.stop()
+
+
+async def test_who_idles_on_a_mailbox_that_is_gone_must_log_on_again(store: MemoryStore, inbox: Talk) -> None:
+    inbox.send(b"a IDLE\r\n")
+    assert await inbox.response() == b"+ idling"
+    store.watchers[0].put_nowait(Refusal("NONEXISTENT", "There is no such mailbox", 550, "5.1.1"))
+    assert await inbox.response() == b"* BYE The mailbox is not here any more, log on again"
+    assert await inbox.response() == b""
+
+
+async def test_who_asks_of_a_mailbox_that_is_gone_must_log_on_again(
+    store: MemoryStore, inbox: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def folders(mailbox_id: str) -> tuple[Folder, ...]:
+        raise Refusal("NONEXISTENT", "There is no such mailbox", 550, "5.1.1")
+
+    monkeypatch.setattr(store, "folders", folders)
+    inbox.send(b'a LIST "" *\r\n')
+    assert await inbox.response() == b"a NO [NONEXISTENT] There is no such mailbox"
+    assert (await inbox.response()).startswith(b"* BYE The mailbox is not here any more")
+    assert await inbox.response() == b""
 
 
 async def test_stop_says_bye(store: MemoryStore) -> None:

@@ -197,6 +197,17 @@ async def test_the_stores_refusal_is_the_answer(office: Office) -> None:
     await connection.quit()
 
 
+async def test_a_mailbox_that_has_moved_is_no_refusal_for_good(office: Office) -> None:
+    """The store may know of it sooner; what the directory says then is asked at the next MAIL."""
+    office.store.failures = [Refusal("NONEXISTENT", "There is no such mailbox", 550, "5.1.1")]
+    connection = await office.log_on()
+    result = await send(connection)
+    assert str(result.final[0]) == "451 4.3.2 Your mailbox was moved or removed, log on again"
+    result = await send(connection)
+    assert result.final[0].positive
+    await connection.quit()
+
+
 async def test_a_store_that_is_away(office: Office) -> None:
     office.store.failures = [ConnectionLost("127.0.0.1:7 can't be reached", sent=False)]
     connection = await office.log_on()

@@ -145,6 +145,32 @@ def test_removed_user_leaves_a_disconnected_mailbox(directory: DirectoryChanges)
     assert again.mailbox_id != user.mailbox_id
 
 
+def test_rehomed_user_has_another_mailbox_and_leaves_one(directory: DirectoryChanges) -> None:
+    add(directory, "alice@example.test")
+    directory.add_alias("sales@example.test", "alice@example.test")
+    directory.add_group("all@example.test", members=["alice@example.test"])
+    before = directory.user("alice@example.test")
+    after = directory.rehome_user("sales@example.test", "store-b", STORES)
+    assert (after.recipient_id, after.store, after.database) == (before.recipient_id, "store-b", "archive")
+    assert after.mailbox_id != before.mailbox_id
+    assert (after.aliases, after.groups) == (("sales@example.test",), ("all@example.test",))
+    (left,) = directory.disconnected_mailboxes()
+    assert (left.mailbox_id, left.store, left.address) == (
+        before.mailbox_id,
+        "store-a",
+        "alice@example.test",
+    )
+    back = directory.rehome_user("alice@example.test", "store-a", STORES)
+    assert back == before
+    assert [box.mailbox_id for box in directory.disconnected_mailboxes()] == [after.mailbox_id]
+    with pytest.raises(Invalid, match="is on store-a already"):
+        directory.rehome_user("alice@example.test", "store-a", STORES)
+    with pytest.raises(NotFound, match="no store store-c"):
+        directory.rehome_user("alice@example.test", "store-c", STORES)
+    with pytest.raises(NotFound, match="no user bob"):
+        directory.rehome_user("bob@example.test", "store-b", STORES)
+
+
 def test_disconnected_mailboxes_are_forgotten_after_30_days(
     directory: DirectoryChanges, monkeypatch: pytest.MonkeyPatch
 ) -> None:

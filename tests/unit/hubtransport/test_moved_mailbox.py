@@ -1,0 +1,87 @@
+"""Mail under way to a store that no longer has the mailbox follows it; recipients that come back to the
+categorizer are not forgotten, whatever is done with their message meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from foundation.smtp.reply import Reply
+from hubtransport.categorizer import worker
+from hubtransport.routing.hop import Hop
+from tests.harness.patience import until
+from tests.unit.hubtransport.lab import Lab
+
+STORES = {"store-a": "default", "store-b": "default"}
+ELSEWHERE = Reply.of(451, "4.1.6", "The mailbox lives on another server")
+
+
+async def until_queued(lab: Lab, count: int) -> None:
+    async def look() -> bool:
+        return [entry.queue for entry in await lab.queued()] == ["delivery"] * count
+
+    await until(look, f"{count} units wait")
+
+
+async def test_mail_under_way_follows_a_mailbox_to_its_new_store(lab: Lab) -> None:
+    old, new = lab.stores["store-a"], lab.stores["store-b"]
+    await old.stop()
+    await lab.start("hub-a", "hub-b")
+    await lab.send("carol@example.test", "alice@example.test")
+    await until_queued(lab, 1)
+    lab.directory.rehome_user("carol@example.test", "store-b", STORES)
+    old.recipient_replies["carol@example.test"] = [ELSEWHERE] * 100
+    await old.start()
+    await new.wait()
+    await lab.until_idle()
+    await lab.until_idle("hub-b")
+    assert [delivered.addresses for delivered in old.delivered] == [("alice@example.test",)]
+    assert [delivered.addresses for delivered in new.delivered] == [("carol@example.test",)]
+    again = await lab.until_event("RESUBMIT")
+    assert (again.recipients, again.next_hop) == (("carol@example.test",), "store-a")
+    assert again.reply == str(ELSEWHERE)
+
+
+async def test_who_the_directory_still_has_there_waits(lab: Lab) -> None:
+    """The store may know of a move sooner than the hub; asking again at once would be a loop."""
+    store = lab.stores["store-a"]
+    store.recipient_replies["carol@example.test"] = [ELSEWHERE] * 2
+    await lab.start("hub-a")
+    await lab.send("carol@example.test")
+    await store.wait()
+    await lab.until_idle()
+    events = [event.event for event in await lab.events()]
+    assert (events.count("DEFER"), events.count("RESUBMIT")) == (2, 0)
+
+
+async def test_recipients_that_come_back_during_the_pipeline_are_routed_too(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lab.stores["store-a"].stop()
+    await lab.start("hub-a")
+    await lab.send("carol@example.test", "bob@example.test")  # to store-a, and to hub-b, which is down
+    await until_queued(lab, 2)
+    within, go_on = asyncio.Event(), asyncio.Event()
+    categorize = worker.categorize
+
+    async def slow(*arguments: Any) -> Any:
+        within.set()
+        await go_on.wait()
+        return await categorize(*arguments)
+
+    monkeypatch.setattr(worker, "categorize", slow)
+    sweeper = lab.hubs["hub-a"]._sweeper
+    await sweeper.reroute_hop(Hop(kind="store", name="store-a").key, "first")
+    await within.wait()
+    await sweeper.reroute_hop(Hop(kind="hub", name="hub-b").key, "second")
+    go_on.set()
+    await lab.stores["store-a"].start()
+    await lab.start("hub-b")
+    await lab.stores["store-a"].wait()
+    await lab.stores["store-b"].wait()
+    await lab.until_idle()
+    await lab.until_idle("hub-b")
+    assert [each.addresses for each in lab.stores["store-a"].delivered] == [("carol@example.test",)]
+    assert [each.addresses for each in lab.stores["store-b"].delivered] == [("bob@example.test",)]
