@@ -3,7 +3,8 @@ begins with the attempt or the person it is about.
 
 Promised for each recipient of a message that was answered 250: in the one mailbox where it belongs, once,
 or in one report to the sender, never both; nothing for a message that was refused; all or nothing where
-the client does not know. Outside, a double only where the answer to the final dot can have been lost.
+the client does not know. Of a user who moved meanwhile, one of both mailboxes has it. Outside, a double only
+where the answer to the final dot can have been lost.
 """
 
 from __future__ import annotations
@@ -85,10 +86,11 @@ class Checker:
             found += self._recipients(attempt)
             found += self._sent(attempt)
             found += self._outside(attempt)
-        for address, mailbox in self._truth.mailboxes.items():
+        for address, mailbox in self._truth.every():
             found += [f"{each.attempt} of {address} is still in the outbox" for each in mailbox.outbox]
             found += self._contents(address, mailbox.inbox, sent=False)
             found += self._contents(address, mailbox.sent, sent=True)
+        for address, mailbox in self._truth.mailboxes.items():
             found += [
                 f"{address}: UID {h.uid} is not below UIDNEXT"
                 for h in mailbox.inbox
@@ -106,7 +108,7 @@ class Checker:
         places: dict[tuple[str, int, int], str] = {}
         for seen in self._ledger.expunged:
             places[seen.user, seen.uid_validity, seen.uid] = seen.attempt
-        for address, mailbox in self._truth.mailboxes.items():
+        for address, mailbox in self._truth.every():
             for held in mailbox.inbox:
                 places[address, held.uid_validity, held.uid] = held.attempt
         return Counter((attempt, user) for (user, _, _), attempt in places.items() if attempt)
@@ -114,7 +116,7 @@ class Checker:
     def _collect_reports(self) -> dict[tuple[str, str], list[Report]]:
         """By attempt and failed recipient; copies of one report count once."""
         found: dict[tuple[str, str], dict[str, Report]] = {}
-        contents = [held.content for mailbox in self._truth.mailboxes.values() for held in mailbox.inbox]
+        contents = [held.content for _, mailbox in self._truth.every() for held in mailbox.inbox]
         contents += [taken.content for taken in self._ledger.taken if not attempt_of(taken.content)]
         for content in contents:
             report = report_of(content)
@@ -163,8 +165,8 @@ class Checker:
         return []
 
     def _sent_count(self, attempt: Attempt) -> int:
-        mailbox = self._truth.mailboxes.get(attempt.sender)
-        return sum(held.attempt == attempt.name for held in mailbox.sent) if mailbox else 0
+        mailboxes = self._truth.all_of(attempt.sender)
+        return sum(held.attempt == attempt.name for mailbox in mailboxes for held in mailbox.sent)
 
     def _outside(self, attempt: Attempt) -> list[str]:
         found = []

@@ -1,11 +1,13 @@
-"""The databases of a simulation: SQLite's own files, with a hook where commits can fail and a list of what a
-crashed process had open."""
+"""The databases of a simulation: SQLite's own files, with a hook where commits can fail, a list of what a
+process had open, and what its end leaves of them on the disk."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from random import Random
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
@@ -15,6 +17,8 @@ from sqlalchemy.pool import Pool
 from foundation.database.dialects import SQLITE_FULL, SQLITE_IOERR
 from waypost.simulator.journal import Journal
 from waypost.simulator.loop import PROCESS
+from waypost.simulator.machine import Process
+from waypost.simulator.wal import torn
 
 
 @contextmanager
@@ -25,7 +29,8 @@ def simulated_databases(journal: Journal) -> Iterator[None]:
     def opened(driver: Any, record: object) -> None:
         process = PROCESS.get()
         if process is not None:
-            process.database_connections.append(driver)
+            file = driver.execute("PRAGMA database_list").fetchone()[2]
+            process.database_connections[driver] = Path(file)
 
     def committing(connection: Connection) -> None:
         process = PROCESS.get()
@@ -54,3 +59,31 @@ def _error(kind: str) -> OperationalError:
     cause = sqlite3.OperationalError("database or disk is full" if full else "disk I/O error")
     cause.sqlite_errorcode = SQLITE_FULL if full else SQLITE_IOERR
     return OperationalError("COMMIT", {}, cause)
+
+
+def leave_databases(process: Process, power_cut: Random | None, journal: Journal) -> None:
+    """The end of a process: what is committed stays in the log, for the next start to find, and what was not
+    is no part of it. With `power_cut` the machine's disk stops as well, perhaps within a write."""
+    left = {}
+    for file in dict.fromkeys(process.database_connections.values()):
+        if file.parent.name != process.name:
+            continue  # the directory, which others have open
+        log, index = _beside(file, "-wal"), _beside(file, "-shm")
+        if not log.exists():
+            continue
+        data, what = log.read_bytes(), ""
+        if power_cut is not None:
+            data, what = torn(data, index.read_bytes(), process.commit_pending, power_cut)
+        if what:
+            journal.fault(what, process.name, f"{file.name}: {len(data)} bytes of its log are left")
+        left[file] = (file.read_bytes(), data)
+    for connection in process.database_connections:
+        connection.close()  # SQLite puts the log into the database here, which a killed process can't
+    process.database_connections.clear()
+    for file, (database, data) in left.items():
+        file.write_bytes(database)
+        _beside(file, "-wal").write_bytes(data)
+
+
+def _beside(file: Path, ending: str) -> Path:
+    return file.with_name(file.name + ending)

@@ -15,6 +15,7 @@ from waypost.simulator.network import Fate
 FaultKind = Literal[
     "kill",
     "power",
+    "power in a commit",
     "stop",
     "partition",
     "full",
@@ -25,6 +26,9 @@ FaultKind = Literal[
     "names",
     "outside",
     "directory",
+    "disk short",
+    "memory short",
+    "move",
 ]
 
 SEEDS_WITHOUT_FAULTS = 8
@@ -37,6 +41,12 @@ DAY_SECONDS = 24 * 3600.0
 FAULT_SECONDS, DAY_FAULT_SECONDS = 20.0, 2 * 3600.0
 """How long a fault lasts on average."""
 DAY_DIRECTORY_SECONDS = 20.0
+DISK_SHORT_PERCENT = (97.0, 98.5, 99.3, 99.6)
+"""Medium and high by Exchange's bounds; at the last a hub has hardly any room."""
+MEMORY_SHORT_PERCENT = (74.0, 80.0)
+MEMORY_NOTICED_SECONDS = 60.0
+"""A process may have much memory for so long before anything is refused."""
+MOVES_FROM_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,8 @@ def plan_of(seed: int, servers: tuple[str, ...], clients: tuple[str, ...]) -> Pl
         return Plan(seed, seconds, messages, crowd, (), 0.0, 0.0, 0.2, 0.002, 0.0)
     lasting = DAY_FAULT_SECONDS if day else FAULT_SECONDS
     faults = [_fault(random, seconds, lasting, servers, clients) for _ in range(random.randint(0, 9))]
+    further = Random(f"{seed} further faults")
+    faults += [_further_fault(further, seconds, lasting, servers) for _ in range(further.randint(0, 4))]
     faults.sort(key=lambda fault: fault.at)
     return Plan(
         seed,
@@ -135,6 +147,23 @@ def _fault(
     if kind == "directory":
         detail = random.choice(("add", "remove", "join", "leave", "alias"))
         return Fault(at, kind, "directory", 0.0, detail)
+    return Fault(at, kind, target, lasts)
+
+
+def _further_fault(random: Random, seconds: float, lasting: float, servers: tuple[str, ...]) -> Fault:
+    """Those that came to the simulation later: drawn apart, so that the others stay as they were."""
+    kinds: tuple[FaultKind, ...] = ("disk short", "memory short", "power in a commit", "move", "move")
+    kind = random.choice(kinds)
+    at = random.uniform(MOVES_FROM_SECONDS, seconds)
+    target = random.choice(servers)
+    lasts = min(random.expovariate(1 / lasting) + 5.0, 15 * lasting)
+    if kind == "disk short":
+        return Fault(at, kind, target, lasts, str(random.choice(DISK_SHORT_PERCENT)))
+    if kind == "memory short":
+        percent = random.choice(MEMORY_SHORT_PERCENT)
+        return Fault(at, kind, target, MEMORY_NOTICED_SECONDS + lasts, str(percent))
+    if kind == "move":
+        return Fault(at, kind, "directory", 0.0, str(random.randrange(8)))
     return Fault(at, kind, target, lasts)
 
 

@@ -83,6 +83,17 @@ class Taken:
     answered: Answered
 
 
+@dataclass(frozen=True)
+class Shortage:
+    """A resource of a server that ran short, and until when."""
+
+    server: str
+    high: bool
+    """Short enough to refuse everybody."""
+    since: float
+    until: float
+
+
 @dataclass
 class Ledger:
     attempts: dict[str, Attempt] = field(default_factory=dict)
@@ -93,6 +104,8 @@ class Ledger:
     """What somebody noticed during the run."""
     upsets: list[tuple[float, str]] = field(default_factory=list)
     """Crashes and failed commits: when, and of which server."""
+
+    shortages: list[Shortage] = field(default_factory=list)
 
     def upset_since(self, server: str, since: float) -> bool:
         return any(at >= since and name == server for at, name in self.upsets)

@@ -1,13 +1,16 @@
 """A machine of the simulation and the process on it, which can be killed at any moment.
 
 What a kill leaves: files, and in them what was committed. Memory is gone, running code never comes to its
-next line, sockets are reset by the machine; when the machine itself lost power, they just fall silent.
+next line, sockets are reset by the machine; when the machine itself lost power, they just fall silent, and of
+a commit that was not yet answered there may be a part on the disk.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from waypost.simulator.loop import PROCESS
@@ -26,6 +29,10 @@ class Machine:
     """What the next commits meet: `full`, `io`, `io-kept` (the error comes though it was written)."""
     slow_seconds: float = 0.0
     """Each commit takes up to this much longer."""
+    disk_used_percent: float = 40.0
+    memory_used_percent: float = 20.0
+    next_commit: asyncio.Future[None] | None = None
+    """Done when a commit has happened that is not answered yet."""
 
 
 @dataclass(eq=False)
@@ -37,7 +44,10 @@ class Process:
     alive: bool = True
     endings: dict[Any, None] = field(default_factory=dict)
     """Its ends of connections (waypost/simulator/network.py)."""
-    database_connections: list[Any] = field(default_factory=list)
+    database_connections: dict[Any, Path] = field(default_factory=dict)
+    """Every one that it opened, and the file."""
+    commit_pending: bool = False
+    """The last commit of its database was not answered yet, and nothing was read since."""
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
     @property
@@ -52,10 +62,3 @@ def start_process(machine: Machine) -> Process:
     process.context.run(PROCESS.set, process)
     machine.process = process
     return process
-
-
-def close_databases(process: Process) -> None:
-    """Rolls back what was not committed, as SQLite does when it next opens the file."""
-    for connection in process.database_connections:
-        connection.close()
-    process.database_connections.clear()

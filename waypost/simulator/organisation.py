@@ -7,16 +7,18 @@ import asyncio
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from random import Random
 
 from config.model import Endpoint, SendConnector, Topology
 from config.reader import read_topology
 from foundation.directory.changes import DirectoryChanges
 from waypost.servers import Server, servers_of, with_endpoints
 from waypost.service import Daemon, make_daemon
+from waypost.simulator.databases import leave_databases
 from waypost.simulator.journal import Journal
 from waypost.simulator.ledger import Ledger
 from waypost.simulator.loop import SimulatedLoop
-from waypost.simulator.machine import Machine, Process, close_databases, start_process
+from waypost.simulator.machine import Machine, Process, start_process
 from waypost.simulator.network import Network
 from waypost.simulator.world import NameService, SimulatedIdentity, world_of
 
@@ -54,6 +56,15 @@ def address_of(number: int) -> str:
     return f"10.0.0.{number}"
 
 
+@dataclass(frozen=True)
+class Former:
+    """A mailbox that a user left behind."""
+
+    address: str
+    store: str
+    mailbox_id: str
+
+
 @dataclass
 class People:
     """Who is in the directory, by the simulator's own books."""
@@ -62,6 +73,8 @@ class People:
     """Address to the store of the mailbox."""
     mailboxes: dict[str, str] = field(default_factory=dict)
     """Address to mailbox id."""
+    former: list[Former] = field(default_factory=list)
+    """Mailboxes that are disconnected because their users have another one."""
     removed: dict[str, float] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     members: dict[str, list[tuple[str, float, float]]] = field(default_factory=dict)
@@ -69,6 +82,10 @@ class People:
 
     def users(self) -> list[str]:
         return [address for address in self.stores if address not in self.removed]
+
+    def every_mailbox(self) -> list[str]:
+        """Ids of all that ever were."""
+        return [*self.mailboxes.values(), *(each.mailbox_id for each in self.former)]
 
 
 class Organisation:
@@ -94,6 +111,7 @@ class Organisation:
         self._journal = journal
         self._ledger = ledger
         self._seed = f"{seed}"
+        self._disks = Random(f"{seed} disks")
         self._directory_seconds = directory_seconds
         self._ready: dict[str, asyncio.Event] = {}
         for server in servers_of(topology):
@@ -135,6 +153,18 @@ class Organisation:
         self.people.removed[address] = self._loop.time()
         for group in self.people.members:
             self._left(group, address)
+
+    def move_user(self, address: str) -> str:
+        """To the next store, whose name is returned."""
+        people, stores = self.people, {store.name: store.database for store in self.topology.stores}
+        names = list(stores)
+        before = Former(address, people.stores[address], people.mailboxes[address])
+        store = names[(names.index(before.store) + 1) % len(names)]
+        record = self._directory.rehome_user(address, store, stores)
+        people.stores[address], people.mailboxes[address] = store, record.mailbox_id
+        people.former = [each for each in people.former if each.mailbox_id != record.mailbox_id]
+        people.former.append(before)
+        return store
 
     def add_alias(self, alias: str, address: str) -> None:
         self._directory.add_alias(alias, address)
@@ -193,7 +223,7 @@ class Organisation:
         self._ready[name].clear()
         self._loop.keep(asyncio.all_tasks(self._loop), self.daemons.pop(name, None), list(process.endings))
         self._network.forsake(process, deliver)
-        close_databases(process)
+        leave_databases(process, self._disks if power else None, self._journal)
 
     async def stop(self, name: str) -> None:
         """As SIGTERM does, and then the end of the process."""

@@ -38,8 +38,9 @@ from waypost.simulator.network import Network
 from waypost.simulator.organisation import PASSWORD, Organisation, simulated_topology
 from waypost.simulator.outside import NOBODY, OutsideHost
 from waypost.simulator.people import Draft, Reader, Server, Writer
+from waypost.simulator.pressure import pressure_findings
 from waypost.simulator.trouble import Trouble
-from waypost.simulator.truth import Truth, read_events, read_mailboxes, read_queues
+from waypost.simulator.truth import Truth, read_events, read_former, read_mailboxes, read_queues
 from waypost.simulator.ways import broken_ways
 from waypost.simulator.world import NameService, context_of
 
@@ -314,11 +315,14 @@ class Run:
         truth = Truth(queued=read_queues(self.organisation.topology))
         reading = read_mailboxes(self.organisation, people.users())
         truth.mailboxes = await self._as(Machine("checker", "10.0.0.251"), reading)
+        truth.former = read_former(self.organisation.topology, people)
         truth.events = read_events(self.organisation.topology)
         checker = Checker(self.ledger, truth, people, self.readers, self.domain)
         findings = checker.findings()
         for attempt, way in self._foretold:
             findings += differences(attempt, way, truth.events, self._servers)
+        stores = [store.name for store in self.organisation.topology.stores]
+        findings += pressure_findings(self.ledger, truth.events, stores)
         findings += broken_ways(truth.events, self.ledger, people, self._servers, calm=self.plan.calm)
         return self._sum_up(findings, truth, checker.possible_doubles)
 

@@ -5,13 +5,27 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
+from config.model import Pressure
 from foundation.directory.records import DirectoryError
 from waypost.simulator.faults import Fault, Plan, SeededWeather
 from waypost.simulator.journal import Journal
-from waypost.simulator.ledger import Ledger
+from waypost.simulator.ledger import Ledger, Shortage
+from waypost.simulator.machine import Machine
 from waypost.simulator.organisation import GROUP, Organisation
 from waypost.simulator.outside import OutsideHost
 from waypost.simulator.world import NameService
+
+COMMIT_SECONDS_MAX = 120.0
+DISK_HIGH_PERCENT = Pressure().database_disk_percent[1]
+MEMORY_HIGH_PERCENT = Pressure().process_memory_percent[1]
+
+
+def enough(machine: Machine) -> None:
+    """Of all resources."""
+    machine.disk_used_percent, machine.memory_used_percent = (
+        Machine.disk_used_percent,
+        Machine.memory_used_percent,
+    )
 
 
 class Trouble:
@@ -43,15 +57,18 @@ class Trouble:
         self._names.fault = self._outside.fault = ""
         for machine in self._organisation.machines.values():
             machine.commit_fault, machine.slow_seconds = "", 0.0
+            enough(machine)
 
     async def _one(self, fault: Fault) -> None:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(fault.at - loop.time(), 0))
         self._journal.fault(fault.kind, fault.target, str(fault))
         machine = self._organisation.machines.get(fault.target)
-        if fault.kind in ("kill", "power"):
+        if fault.kind in ("kill", "power", "power in a commit"):
+            if fault.kind == "power in a commit" and machine is not None:
+                await self._next_commit(machine)
             self._organisation.crash(
-                fault.target, power=fault.kind == "power", deliver=self._random.random() < 0.5
+                fault.target, power=fault.kind != "kill", deliver=self._random.random() < 0.5
             )
             await asyncio.sleep(fault.seconds)
             self._organisation.start(fault.target)
@@ -65,6 +82,10 @@ class Trouble:
             self._weather.join(fault.target, other, ways == "both ways")
         elif fault.kind == "directory":
             self._change_directory(fault.detail)
+        elif fault.kind == "move":
+            self._move(int(fault.detail))
+        elif fault.kind in ("disk short", "memory short") and machine is not None:
+            await self._run_short(fault, machine)
         elif fault.kind == "clock" and machine is not None:
             machine.clock_ahead_ms += int(fault.detail)
         elif fault.kind == "slow" and machine is not None:
@@ -82,12 +103,41 @@ class Trouble:
         elif machine is not None:
             await self._fail_commits(fault)
 
+    async def _next_commit(self, machine: Machine) -> None:
+        """Returns within the next commit: it has happened and is not answered, or nothing came for long."""
+        waiting = machine.next_commit = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(COMMIT_SECONDS_MAX):
+                await waiting
+        except TimeoutError:
+            self._journal.note(machine.name, "no commit came to cut")
+
+    async def _run_short(self, fault: Fault, machine: Machine) -> None:
+        """A resource runs short, and is there again."""
+        loop, percent = asyncio.get_running_loop(), float(fault.detail)
+        if fault.kind == "disk short":
+            machine.disk_used_percent, high = percent, percent > DISK_HIGH_PERCENT
+        else:
+            machine.memory_used_percent, high = percent, percent > MEMORY_HIGH_PERCENT
+        since = loop.time()
+        await asyncio.sleep(fault.seconds)
+        enough(machine)
+        self._ledger.shortages.append(Shortage(fault.target, high, since, loop.time()))
+
     async def _fail_commits(self, fault: Fault) -> None:
         machine, loop = self._organisation.machines[fault.target], asyncio.get_running_loop()
         machine.commit_fault = fault.kind
         await asyncio.sleep(fault.seconds)
         machine.commit_fault = ""
         self._ledger.upsets.append((loop.time(), fault.target))
+
+    def _move(self, number: int) -> None:
+        """One of the users who read gets another mailbox, on another store."""
+        organisation = self._organisation
+        users = [address for address in organisation.people.users() if address.startswith("user")]
+        address = users[number % len(users)]
+        store = organisation.move_user(address)
+        self._journal.note("directory", f"{address} moves to {store}")
 
     def _change_directory(self, what: str) -> None:
         organisation, random = self._organisation, self._random

@@ -6,19 +6,29 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection, MetaData
+
 from config.model import Topology
-from foundation.interfaces.mailbox_store import Fields, MailboxStore
+from foundation.database.content import Contents, content_tables
+from foundation.database.engine import open_engine, sqlite_url
+from foundation.interfaces.mailbox_store import Fields, Folder, MailboxStore, Record
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.rpc.client import RpcClient, TcpTarget
+from mailboxstore.database.folders import list_folders
+from mailboxstore.database.mailboxes import find_mailbox
+from mailboxstore.database.reading import records_page
 from waypost.simulator.ledger import ATTEMPT_HEADER, attempt_of
-from waypost.simulator.organisation import Organisation
+from waypost.simulator.organisation import Former, Organisation, People
 from waypost.simulator.world import SimulatedIdentity
 
+ALL_UIDS = ((1, 2**32 - 1),)
+WHOLE = Fields(content_up_to_bytes=2**24)
 _REPORTED = re.compile(rb"^" + ATTEMPT_HEADER.encode() + rb": (\S+)\r?$", re.MULTILINE)
 _QUEUES = {
     "hub": ("queue.db", ("messages", "recipients", "transfer_units")),
@@ -57,10 +67,21 @@ class Mailbox:
 class Truth:
     mailboxes: dict[str, Mailbox] = field(default_factory=dict)
     """By address; not of removed users."""
+    former: list[tuple[str, Mailbox]] = field(default_factory=list)
+    """What users left behind in mailboxes that are disconnected."""
     queued: dict[str, int] = field(default_factory=dict)
     """Rows that wait, by server and table."""
     events: list[TrackingEvent] = field(default_factory=list)
     """Of all servers, each server's in its own order."""
+
+    def all_of(self, address: str) -> list[Mailbox]:
+        """The mailboxes that a user has and had; empty for one who was removed."""
+        if address not in self.mailboxes:
+            return []
+        return [self.mailboxes[address], *(left for owner, left in self.former if owner == address)]
+
+    def every(self) -> list[tuple[str, Mailbox]]:
+        return [*self.mailboxes.items(), *self.former]
 
 
 async def read_mailboxes(organisation: Organisation, wanted: list[str]) -> dict[str, Mailbox]:
@@ -80,20 +101,58 @@ async def read_mailboxes(organisation: Organisation, wanted: list[str]) -> dict[
     return found
 
 
+def read_former(topology: Topology, people: People) -> list[tuple[str, Mailbox]]:
+    """No interface shows what is disconnected: it is read from the stores' databases, by the stores' code."""
+    return [(each.address, _left(topology, each)) for each in people.former]
+
+
+def _left(topology: Topology, former: Former) -> Mailbox:
+    mailbox = Mailbox()
+    name = next(store.database for store in topology.stores if store.name == former.store)
+    engine = open_engine(sqlite_url(topology.server_folder(former.store) / f"{name}.db"))
+    try:
+        with engine.connect() as connection:
+            if find_mailbox(connection, former.mailbox_id) is None:
+                return mailbox  # it was never used
+            for folder in list_folders(connection, former.mailbox_id):
+                into = _place(mailbox, folder)
+                if into is not None:
+                    into += _records(connection, former.mailbox_id, folder)
+    finally:
+        engine.dispose()
+    return mailbox
+
+
+def _records(connection: Connection, mailbox_id: str, folder: Folder) -> Iterator[Held]:
+    contents, after = Contents(content_tables(MetaData())), 0
+    while True:
+        page = records_page(connection, contents, mailbox_id, folder.folder_id, ALL_UIDS, WHOLE, after)
+        yield from (_held(folder, record) for record in page.records)
+        after = page.after_uid
+        if not after:
+            return
+
+
+def _place(mailbox: Mailbox, folder: Folder) -> list[Held] | None:
+    kept = {"sent": mailbox.sent, "outbox": mailbox.outbox}
+    return mailbox.inbox if folder.name == "INBOX" else kept.get(folder.role)
+
+
+def _held(folder: Folder, record: Record) -> Held:
+    content = record.content or b""
+    return Held(folder.uid_validity, record.uid, attempt_of(content), content)
+
+
 async def _mailbox(store: MailboxStore, mailbox_id: str) -> Mailbox:
     mailbox = Mailbox()
     for folder in await store.folders(mailbox_id):
-        kept = {"sent": mailbox.sent, "outbox": mailbox.outbox}
-        into = mailbox.inbox if folder.name == "INBOX" else kept.get(folder.role)
+        into = _place(mailbox, folder)
         if folder.name == "INBOX":
             mailbox.uid_next = folder.uid_next
         if into is None or not folder.messages:
             continue
-        wanted = Fields(content_up_to_bytes=2**24)
-        async for batch in store.records(mailbox_id, folder.folder_id, ((1, 2**32 - 1),), wanted):
-            for record in batch:
-                content = record.content or b""
-                into.append(Held(folder.uid_validity, record.uid, attempt_of(content), content))
+        async for batch in store.records(mailbox_id, folder.folder_id, ALL_UIDS, WHOLE):
+            into += [_held(folder, record) for record in batch]
     return mailbox
 
 

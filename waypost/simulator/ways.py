@@ -71,7 +71,7 @@ def _doubled_in_calm(events: Sequence[TrackingEvent]) -> list[str]:
 
 
 def _unknown_deliveries(by_message: dict[str, list[TrackingEvent]], people: People) -> list[str]:
-    known = set(people.mailboxes.values())
+    known = set(people.every_mailbox())
     return [
         f"{event.network_message_id}: DELIVER to a mailbox {event.mailbox_id} that nobody has"
         for own in by_message.values()

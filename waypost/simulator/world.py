@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 BEGIN_MS = 1_750_000_000_000
 """Wall clock at the beginning of every run."""
-FREE_BYTES = 100 * 1024**3
+DISK_BYTES = 20 * 1024**3
+MEMORY_BYTES = 4 * 1024**3
 COMMIT_SECONDS = (0.0005, 0.006)
 HASH_SECONDS = 0.04
 QUESTION_SECONDS = (0.001, 0.05)
@@ -67,11 +68,27 @@ class SimulatedEntropy:
         return low + (high - low) * self._random.random()
 
 
+class SimulatedResources:
+    """What the machine has of disk and memory is set from outside."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+
+    def disk(self, folder: Path) -> tuple[int, int]:
+        return DISK_BYTES, DISK_BYTES - round(DISK_BYTES * self._machine.disk_used_percent / 100)
+
+    def memory(self) -> tuple[int, int]:
+        return round(MEMORY_BYTES * self._machine.memory_used_percent / 100), MEMORY_BYTES
+
+
 class SimulatedDisk:
     """Files of the run's folder; a write is whole or absent, as on the real disk."""
 
+    def __init__(self, resources: SimulatedResources) -> None:
+        self._resources = resources
+
     def free_bytes(self, folder: Path) -> int:
-        return FREE_BYTES
+        return self._resources.disk(folder)[1]
 
     def read(self, file: Path) -> bytes:
         return file.read_bytes()
@@ -144,6 +161,7 @@ class SimulatedExecutor:
             raise RuntimeError("the executor is closed")
         before, after = self._seconds()
         if not before + after and (self._turn is None or not self._turn.locked()):
+            self._pending(False)
             return function(*arguments)
         work = asyncio.get_running_loop().create_task(self._work(before, after, function, *arguments))
         return await asyncio.shield(work)
@@ -158,11 +176,26 @@ class SimulatedExecutor:
         return await self._timed(before, after, function, *arguments)
 
     async def _timed(self, before: float, after: float, function: Callable[..., T], *arguments: object) -> T:
-        """A crash before the middle finds nothing done, after it all: the function is one step."""
+        """A crash before the middle finds nothing done, after it all: the function is one step. A power cut
+        after it may find a part of what it wrote on the disk."""
         await asyncio.sleep(before)
         value = function(*arguments)
+        self._pending(self._kind == "writer")
+        self._tell_of_commit()
         await asyncio.sleep(after)
+        self._pending(False)
         return value
+
+    def _pending(self, pending: bool) -> None:
+        """What is read from a database, or answered, is on its disk."""
+        process = self._machine.process
+        if process is not None and self._kind in ("writer", "readers"):
+            process.commit_pending = pending
+
+    def _tell_of_commit(self) -> None:
+        waiting = self._machine.next_commit
+        if self._kind == "writer" and waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     def _seconds(self) -> tuple[float, float]:
         random = self._random
@@ -225,10 +258,12 @@ def world_of(
     clock = SimulatedClock(loop, machine)
     random = Random(f"{seed} {machine.name} {process.number}")
     work = Random(f"{seed} {machine.name} {process.number} work")
+    resources = SimulatedResources(machine)
     return World(
         clock=clock,
         entropy=SimulatedEntropy(random, clock),
-        disk=SimulatedDisk(),
+        disk=SimulatedDisk(resources),
         resolver=names,
         executor=lambda name, threads: SimulatedExecutor(name, threads, machine, work, directory_seconds),
+        resources=resources,
     )
