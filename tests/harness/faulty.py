@@ -40,7 +40,12 @@ class FaultyOrganisation(Organisation):
     """Use like Organisation; always processes."""
 
     def __init__(
-        self, topology: Topology, small_disks: tuple[str, ...] = (), *, mount: bool | None = None
+        self,
+        topology: Topology,
+        small_disks: tuple[str, ...] = (),
+        *,
+        mount: bool | None = None,
+        disk_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         """`small_disks`: hubs and stores whose disk can be filled: by a small file system of its own where
         that can be made and `mount` is not False, else by a bound for its database."""
@@ -49,6 +54,7 @@ class FaultyOrganisation(Organisation):
         """By server and listener."""
         self.small_disks = small_disks
         self._mount = can_mount() if mount is None else mount
+        self._disk_bytes = disk_bytes
         self._disks: dict[str, FullDisk] = {}
         self._stack = AsyncExitStack()
         self._clocks = topology.data / "clocks"
@@ -120,7 +126,7 @@ class FaultyOrganisation(Organisation):
 
     def _disk(self, name: str) -> FullDisk:
         if self._mount:
-            return SmallFileSystem(self.topology.server_folder(name), self._stack)
+            return SmallFileSystem(self.topology.server_folder(name), self._stack, self._disk_bytes)
 
         async def start_anew(settings: dict[str, Any]) -> None:
             await self.stop(name)

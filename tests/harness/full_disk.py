@@ -13,7 +13,6 @@ from typing import Any, Protocol
 
 from config.model import Pressure
 
-FILE_SYSTEM_BYTES = 256 * 1024 * 1024
 FILLING = "filling"
 NEVER = Pressure(database_disk_percent=(1000, 10_000, 1000, 100))
 """Back pressure that never begins: the database itself says that it is full."""
@@ -30,10 +29,10 @@ class FullDisk(Protocol):
 class SmallFileSystem:
     """For the data folder of a server; mounted until the stack is closed."""
 
-    def __init__(self, folder: Path, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(self, folder: Path, stack: contextlib.AsyncExitStack, size_bytes: int) -> None:
         self._filling = folder / FILLING
         folder.mkdir(parents=True, exist_ok=True)
-        options = f"size={FILE_SYSTEM_BYTES},mode=0700"
+        options = f"size={size_bytes},mode=0700"
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
         undo: Callable[..., Any] = subprocess.run
         stack.callback(undo, ["umount", "--lazy", str(folder)], check=False)

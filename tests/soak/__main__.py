@@ -35,7 +35,7 @@ def main() -> int:
             )
         )
     print(report(outcome))
-    return 0 if outcome.ledger.clean and not outcome.audited.findings else 1
+    return 0 if outcome.ledger.clean and not outcome.audited.findings and not outcome.waiting else 1
 
 
 def report(outcome: Outcome) -> str:
@@ -52,6 +52,7 @@ def report(outcome: Outcome) -> str:
         f" doubled {counts.doubled}",
     ]
     lines += [f"errors logged, {count} times: {text}" for text, count in outcome.errors.most_common(20)]
+    lines += outcome.waiting[:50]
     lines += outcome.ledger.problems[:50]
     lines += [str(finding) for finding in outcome.audited.findings[:50]]
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from pathlib import Path
 from config.model import Retry, SendConnector
 from tests.harness.faulty import FaultyOrganisation
 from tests.harness.mail import User
-from tests.harness.patience import until
+from tests.harness.patience import patient, until
 from tests.harness.sink import SinkServer
 from tests.harness.topologies import ready_topology, with_server_settings
 from tests.soak import ledger as books
@@ -34,6 +34,11 @@ RETRY = Retry(
 """Sooner than in service, so that an hour of waiting fits into seconds."""
 
 
+DISK_BYTES = 256 * 1024 * 1024
+DISK_BYTES_A_SECOND = 2 * 1024 * 1024
+"""What a small disk may hold of the load; only the fault fills it."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     ledger: Ledger
@@ -47,7 +52,8 @@ class Outcome:
     """Times that back pressure rose or fell."""
     errors: Counter[str]
     """What the servers logged as errors."""
-    seconds: float
+    waiting: list[str]
+    """What still waits in the end: nothing should."""
 
 
 async def soak(
@@ -70,7 +76,10 @@ async def soak(
         topology = with_server_settings(topology, "hubs", retry=RETRY)
         began_ms = time.time_ns() // 1_000_000
         async with FaultyOrganisation(
-            topology, small_disks=("hub-b", "store-a"), mount=mount
+            topology,
+            small_disks=("hub-b", "store-a"),
+            mount=mount,
+            disk_bytes=DISK_BYTES + round(seconds) * DISK_BYTES_A_SECOND,
         ) as organisation:
             organisation.directory.add_alias(ALIAS, ALIAS_OF)
             organisation.directory.add_group(GROUP, members=list(USERS))
@@ -88,7 +97,7 @@ async def soak(
                     load.stop.set()
                     await faults.heal()
             say("faults are over, waiting until nothing waits")
-            await organisation.wait_until_idle(settle_seconds)
+            waiting = await _settled(organisation, settle_seconds)
             found = await _found(organisation, sink)
             ledger = books.balance(load.entries, found)
             audited, away = await examine(Controls(topology), servers_of(topology), began_ms - 2 * 3_600_000)
@@ -104,7 +113,7 @@ async def soak(
         sum("database or disk is full" in entry.get("exception", "") for entry in log),
         sum(str(entry.get("message", "")).startswith("back pressure") for entry in log),
         Counter(str(entry["message"]) for entry in log if entry.get("level") in ("error", "critical")),
-        seconds,
+        waiting,
     )
 
 
@@ -116,6 +125,18 @@ async def _known(organisation: FaultyOrganisation) -> None:
             return False
 
     await until(known, "group and alias are known", 20)
+
+
+async def _settled(organisation: FaultyOrganisation, patience_seconds: float) -> list[str]:
+    """Waits until nothing waits, or nothing has gone on for so long; what waits then, for people."""
+    fewest, since = -1, time.monotonic()
+    while queued := await organisation.queued():
+        if fewest < 0 or len(queued) < fewest:
+            fewest, since = len(queued), time.monotonic()
+        elif time.monotonic() - since > patient(patience_seconds):
+            break
+        await asyncio.sleep(0.2)
+    return [f"waits on {name}: {entry}" for name, entry in queued]
 
 
 async def _found(organisation: FaultyOrganisation, sink: SinkServer) -> Found:
