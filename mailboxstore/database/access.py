@@ -5,7 +5,7 @@ time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from foundation.database.content import Contents
@@ -13,6 +13,7 @@ from foundation.database.readers import Readers
 from foundation.database.writer import Writer
 from foundation.interfaces.world import Clock, Executor
 from foundation.tracking.statements import Tracking
+from mailboxstore.database.summaries import Summaries
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class MailboxDatabase:
     """For computing on what is large."""
     quota_bytes: int = 0
     """Of each mailbox; 0 is none. May be replaced."""
+    summaries: Summaries = field(default_factory=Summaries)
 
     async def compute(self, size_bytes: int, function: Callable[[], T]) -> T:
         """Runs it here when so many bytes are quickly looked at, else off the event loop."""

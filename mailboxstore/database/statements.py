@@ -112,7 +112,7 @@ FOLDER_BY_ID = (
     .join(mailboxes, _b.mailbox == _f.mailbox)
     .where(_f.folder_id == bindparam("folder_id"), _b.mailbox_id == bindparam("mailbox_id"))
 )
-FOLDER_OF = select(*_FOLDER_COLUMNS).where(_f.folder == bindparam("folder"))
+FOLDER_OF = Prepared(select(*_FOLDER_COLUMNS).where(_f.folder == bindparam("folder")))
 FOLDERS_IN = select(*_FOLDER_COLUMNS).where(_f.mailbox == bindparam("mailbox")).order_by(_f.name)
 SAVE_FOLDER = Prepared(
     update(folders)

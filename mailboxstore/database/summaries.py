@@ -4,10 +4,37 @@ hop.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import msgspec
 
+from foundation.database.spool import Spool
 from foundation.mail.mime import Part, decode_parts, encode_parts
-from foundation.mail.rendering import Summary
+from foundation.mail.rendering import Summary, summarise
+
+KEPT_MAX = 256
+KEPT_STRUCTURE_BYTES_MAX = 16 * 1024
+
+
+class Summaries:
+    """Summaries of what came last, by digest: a message that is filed in Sent comes back a moment later for
+    the recipients here. Used from the event loop and from an executor; each call stands alone.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Summary] = OrderedDict()
+
+    def of(self, content: Spool, prefix_bytes: int = 0) -> Summary:
+        """The summary of the content behind so many bytes of trace fields."""
+        digest = content.sha256
+        summary = self._kept.get(digest)
+        if summary is None:
+            summary = summarise(content.buffer())
+            if len(summary.parts) + len(summary.body_structure) <= KEPT_STRUCTURE_BYTES_MAX:
+                self._kept[digest] = summary
+                if len(self._kept) > KEPT_MAX:
+                    self._kept.popitem(last=False)
+        return prefixed(summary, prefix_bytes)
 
 
 def prefixed(summary: Summary, prefix_bytes: int) -> Summary:

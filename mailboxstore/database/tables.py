@@ -27,7 +27,7 @@ from foundation.database.content import content_tables
 from foundation.tracking.tables import tracking_table
 
 COMPONENT = "mailboxstore"
-REVISION = 2
+REVISION = 3
 
 Key = BigInteger().with_variant(Integer, "sqlite")
 
@@ -224,6 +224,7 @@ outbox_units = Table(
     Column("received_at_ms", BigInteger, nullable=False),
     Column("expires_at_ms", BigInteger, nullable=False),
     Column("delay_reported", Boolean, nullable=False),
+    Column("prefix", LargeBinary, doc="trace fields that leave before the email; NULL: none"),
     Index("outbox_units_by_entry", "folder", "uid"),
     Index("outbox_units_by_turn", "target", "state", "next_attempt_at_ms"),
 )

@@ -51,6 +51,8 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     received_at_ms: int
     expires_at_ms: int
     delay_reported: bool = False
+    prefix: bytes = b""
+    """Trace fields that go before the email."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -192,4 +194,5 @@ def _unit(row: Sequence[Any]) -> Unit:
     values = dict(zip(transfer_statements.UNIT_COLUMNS, row, strict=True))
     values["sender"] = _decode_sender(values["sender"])
     values["recipients"] = _decode_recipients(values["recipients"])
+    values["prefix"] = values["prefix"] or b""
     return Unit(**values)

@@ -18,7 +18,7 @@ from foundation.interfaces.mailbox_store import Notice
 from foundation.mail.envelope import Recipient, Transfer
 from foundation.mail.errors import MailError
 from foundation.mail.headers import protocol_keyword, received_line, return_path_line
-from foundation.mail.rendering import summarise
+from foundation.mail.rendering import Summary, summarise
 from foundation.pressure.levels import Level, refuse_all
 from foundation.smtp.command import MailCommand
 from foundation.smtp.reply import Reply
@@ -147,11 +147,12 @@ class DeliverySession:
         sender = self._command.sender.address if self._command else ""
         stamp = self._stamp(sender, now_ms)
         arrived_prefix = content.read(0, self._prefix_bytes(content))
+        rest = _after(content, len(arrived_prefix))
         email = NewEmail(
             email_id=self._database.identifier(),
             prefix=stamp + arrived_prefix,
-            content=_after(content, len(arrived_prefix)),
-            summary=prefixed(summarise(content.buffer()), len(stamp)),
+            content=rest,
+            summary=self._summary(content, rest, len(stamp)),
         )
         if transfer.content_sha256 and transfer.content_sha256 != email.content.sha256:
             raise MailError(451, "4.3.0", "The content is not the one that was announced")
@@ -164,6 +165,11 @@ class DeliverySession:
             recipients=tuple(self._accepted),
             email=email,
         )
+
+    def _summary(self, content: Spool, rest: Spool, stamp_bytes: int) -> Summary:
+        if rest.read(0, 1) in (b" ", b"\t"):  # it goes on with the last field before it
+            return prefixed(summarise(content.buffer()), stamp_bytes)
+        return self._database.summaries.of(rest, stamp_bytes + content.size_bytes - rest.size_bytes)
 
     def _prefix_bytes(self, content: Spool) -> int:
         return min(self._transfer.prefix_bytes, content.size_bytes)

@@ -30,6 +30,7 @@ from mailboxstore.outbox.outcome import Outcome, Refused, decide, refused_before
 from mailboxstore.outbox.reports import Report, Reports
 from mailboxstore.outbox.retry import Backoff
 from mailboxstore.outbox.settlement import Attempt, Settled, report_delay, settle
+from mailboxstore.outbox.submission import KeptEmail
 
 READ_BYTES = 256 * 1024
 SWEEP_SECONDS = 60.0
@@ -63,6 +64,7 @@ class OutboxAgent:
         self._clock = world.clock
         self._backoff = backoff
         self._delay_notice_ms = delay_notice_ms
+        self._kept: dict[str, KeptEmail] = {}
         self._lanes = {hub.name: Lane(hub, self, connect, world.clock, backoff) for hub in hubs}
         self._turn = 0
         self._sweeper: asyncio.Task[None] | None = None
@@ -125,9 +127,11 @@ class OutboxAgent:
         lane.in_hand += 1
         return lane.hub.name, "active"
 
-    def accepted(self, unit: Unit) -> None:
+    def accepted(self, unit: Unit, kept: KeptEmail | None) -> None:
         lane = self._lanes[unit.target]
         if unit.state == "active":
+            if kept is not None:
+                self._kept[unit.transfer_key] = kept
             lane.put(unit)
         else:
             lane.backlog = True
@@ -155,6 +159,8 @@ class OutboxAgent:
                 state: State = "unknown" if unit.state == "repeat" else "retry"
                 units.set_state(connection, unit.transfer_key, state, reply or unit.last_reply, now_ms)
 
+        for unit in handed:
+            self._kept.pop(unit.transfer_key, None)
         if handed:
             await self._commit(unit_of_work)
 
@@ -172,6 +178,7 @@ class OutboxAgent:
                 lane.wake()
 
     async def attempt(self, lane: Lane, connection: HubConnection | None, unit: Unit) -> HubConnection | None:
+        kept = self._kept.pop(unit.transfer_key, None)
         while True:
             reused = connection is not None and connection.usable
             if connection is None or not reused:
@@ -183,7 +190,7 @@ class OutboxAgent:
                     return None
                 lane.came_up()
             try:
-                outcome = await self._send(connection, unit)
+                outcome = await self._send(connection, unit, kept)
             except ConnectionBroken as broken:
                 if broken.outcome_unknown:
                     await self._unknown(unit, str(broken))
@@ -204,16 +211,20 @@ class OutboxAgent:
 
     # --- an attempt ---
 
-    async def _send(self, connection: HubConnection, unit: Unit) -> Outcome:
+    async def _send(self, connection: HubConnection, unit: Unit, kept: KeptEmail | None) -> Outcome:
         database = self._database
-        found = await database.readers.run(lambda c: _beginning(c, database.contents, unit.email))
-        if found is None:
-            return refused_before_sending(unit.recipients, 550, "5.3.0", "The message's content is gone")
-        stored, beginning = found
+        if kept is not None:
+            stored = StoredEmail(b"", 0, kept.sha256, len(kept.content), 0)
+            beginning = kept.content
+        else:
+            found = await database.readers.run(lambda c: _beginning(c, database.contents, unit.email))
+            if found is None:
+                return refused_before_sending(unit.recipients, 550, "5.3.0", "The message's content is gone")
+            stored, beginning = found
         transfer = Transfer(
             network_message_id=unit.network_message_id,
             transfer_key=unit.transfer_key,
-            prefix_bytes=len(stored.prefix),
+            prefix_bytes=len(unit.prefix) + len(stored.prefix),
             content_sha256=stored.content_sha256,
             probe=unit.probe,
             first_attempt=unit.state == "active" and unit.attempts == 1,
@@ -223,17 +234,17 @@ class OutboxAgent:
                 unit.sender,
                 transfer,
                 unit.recipients,
-                lambda: self._content(stored, beginning),
-                stored.size_bytes,
+                lambda: self._content(unit.prefix, stored, beginning),
+                len(unit.prefix) + stored.size_bytes,
             )
         except MailError as error:
             return refused_before_sending(unit.recipients, error.code, error.status, error.sentence)
         return decide(unit.recipients, result.sender, result.recipients, result.final)
 
-    async def _content(self, stored: StoredEmail, beginning: bytes) -> AsyncIterator[bytes]:
+    async def _content(self, prefix: bytes, stored: StoredEmail, beginning: bytes) -> AsyncIterator[bytes]:
         contents = self._database.contents
-        if beginning:
-            yield beginning
+        if prefix or beginning:
+            yield prefix + beginning
         for offset in range(len(beginning), stored.size_bytes, READ_BYTES):
 
             def read(connection: Connection, offset: int = offset) -> bytes:

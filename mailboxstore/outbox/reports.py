@@ -107,9 +107,9 @@ class Reports:
             stored = find_email(connection, unit.email)
             if stored is None:
                 return b"\r\n", None
-            header = read_email(connection, contents, stored, 0, stored.header_size)
+            header = unit.prefix + read_email(connection, contents, stored, 0, stored.header_size)
             if not whole:
                 return header, None
-            return header, read_email(connection, contents, stored, 0, stored.size_bytes)
+            return header, unit.prefix + read_email(connection, contents, stored, 0, stored.size_bytes)
 
         return await self._database.readers.run(read)

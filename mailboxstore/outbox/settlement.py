@@ -19,7 +19,6 @@ from mailboxstore.database.mailboxes import (
     find_mailbox,
     folder_by_role,
     folder_row,
-    open_change,
     save_change,
 )
 from mailboxstore.database.messages import Placement, messages_in, place_message, remove_messages
@@ -151,9 +150,10 @@ def _rows(work: _Work, attempt: Attempt) -> Settled:
             next_hop=rest.target,
             reason="The recipients that were deferred, as a unit of their own",
         )
-    if find_mailbox(connection, unit.mailbox_id) is None:
+    mailbox = find_mailbox(connection, unit.mailbox_id)
+    if mailbox is None:
         return Settled(waits=bool(outcome.deferred))
-    change = open_change(connection, unit.mailbox_id)
+    change = MailboxChange(mailbox)
     if not outcome.deferred:
         _remove_entry(work, change)
     if attempt.report is not None:
@@ -169,10 +169,11 @@ def report_delay(
     if find_unit(connection, unit.transfer_key) is None:
         return Settled()
     set_delay_reported(connection, unit.transfer_key)
-    if report is None or find_mailbox(connection, unit.mailbox_id) is None:
+    mailbox = find_mailbox(connection, unit.mailbox_id)
+    if report is None or mailbox is None:
         return Settled()
     work = _Work(connection, database, unit, now_ms)
-    change = open_change(connection, unit.mailbox_id)
+    change = MailboxChange(mailbox)
     _file_report(work, change, report)
     save_change(connection, change)
     database.tracking.record(connection, work.events)
@@ -180,7 +181,7 @@ def report_delay(
 
 
 def _remove_entry(work: _Work, change: MailboxChange) -> None:
-    row = work.connection.execute(statements.FOLDER_OF, {"folder": work.unit.folder}).first()
+    row = statements.FOLDER_OF.first(work.connection, {"folder": work.unit.folder})
     if row is None:
         return
     outbox: FolderRow = folder_row(row)

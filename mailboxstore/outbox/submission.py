@@ -16,15 +16,23 @@ from foundation.database.spool import Spool
 from foundation.interfaces.mailbox_store import SEEN, Notice, Submission
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.mail.headers import BLIND_RECIPIENTS, header_block, remove_headers
-from foundation.mail.rendering import summarise
 from mailboxstore.database import guards
 from mailboxstore.database.access import MailboxDatabase
 from mailboxstore.database.changes import FolderRow, MailboxChange, refuse_over_quota
 from mailboxstore.database.emails import NewEmail, add_email, thread_of
 from mailboxstore.database.mailboxes import folder_by_role, open_change, save_change
 from mailboxstore.database.messages import Placement, place_message
-from mailboxstore.database.summaries import prefixed
 from mailboxstore.database.units import State, Unit, add_unit
+
+KEPT_BYTES_MAX = 64 * 1024
+
+
+@dataclass(frozen=True)
+class KeptEmail:
+    """What leaves at once, in memory until then."""
+
+    content: bytes
+    sha256: str
 
 
 class Turns(Protocol):
@@ -34,8 +42,8 @@ class Turns(Protocol):
         """The hub, and `active` when the unit is handed over as soon as it is committed, else `ready`."""
         ...
 
-    def accepted(self, unit: Unit) -> None:
-        """The unit is committed."""
+    def accepted(self, unit: Unit, kept: KeptEmail | None) -> None:
+        """The unit is committed. `kept`: its email, when it is active and small."""
         ...
 
     def abandoned(self, target: str, state: State) -> None:
@@ -50,6 +58,7 @@ class _Prepared:
     submission: Submission
     sent: NewEmail
     leaving: NewEmail
+    """The same one, unless blind recipients are named in it."""
     target: str
     state: State
     transfer_key: str
@@ -82,9 +91,7 @@ class OutboxSubmission:
         Refusal OVERQUOTA, NONEXISTENT.
         """
         database, turns = self._database, self._turns
-        sent, leaving = await database.compute(
-            content.size_bytes, lambda: _emails(submission, content, database.identifier)
-        )
+        sent, leaving = await database.compute(content.size_bytes, lambda: self._emails(content))
         target, state = turns.assign()
         prepared = _Prepared(
             submission, sent, leaving, target, state, database.identifier(), database.clock.now_ms()
@@ -95,8 +102,9 @@ class OutboxSubmission:
                 turns.abandoned(target, state)
                 return
             self._publish(result.notices)
-            turns.accepted(result.unit)
+            turns.accepted(result.unit, kept)
 
+        kept = _kept(leaving) if state == "active" else None
         try:
             await database.writer.run(lambda connection: self._file(connection, prepared), committed)
         except Exception:
@@ -119,8 +127,12 @@ class OutboxSubmission:
         sent = folder_by_role(connection, change, "sent", now_ms, database.identifier)
         summary = prepared.sent.summary
         thread = thread_of(connection, mailbox.mailbox, summary, prepared.sent.email_id)
-        _, sent_uid = self._place(connection, change, sent, prepared.sent, thread, now_ms)
-        email, uid = self._place(connection, change, outbox, prepared.leaving, thread, now_ms)
+        apart = prepared.leaving is not prepared.sent
+        email = add_email(connection, database.contents, prepared.sent, 1 if apart else 2)
+        sent_uid = _place(connection, change, sent, email, prepared.sent, thread, now_ms)
+        if apart:
+            email = add_email(connection, database.contents, prepared.leaving, 1)
+        uid = _place(connection, change, outbox, email, prepared.leaving, thread, now_ms)
         if summary.message_id:
             guards.remember_sent_copy(
                 connection, mailbox.mailbox, summary.message_id, sent.folder, sent_uid, now_ms
@@ -148,7 +160,8 @@ class OutboxSubmission:
             sender=submission.sender,
             recipients=submission.recipients,
             probe=submission.probe,
-            size_bytes=prepared.leaving.size_bytes,
+            size_bytes=len(submission.received) + prepared.leaving.size_bytes,
+            prefix=submission.received,
             target=prepared.target,
             state=prepared.state,
             attempts=1 if begun else 0,
@@ -158,42 +171,39 @@ class OutboxSubmission:
             expires_at_ms=now_ms + self._expiry_ms,
         )
 
-    def _place(
-        self,
-        connection: Connection,
-        change: MailboxChange,
-        folder: FolderRow,
-        new: NewEmail,
-        thread_id: str,
-        now_ms: int,
-    ) -> tuple[int, int]:
-        email = add_email(connection, self._database.contents, new, 1)
-        placement = Placement(
-            email=email, thread_id=thread_id, size_bytes=new.size_bytes, now_ms=now_ms, flags=SEEN
-        )
-        return email, place_message(connection, change, folder, placement)
+    def _emails(self, content: Spool) -> tuple[NewEmail, NewEmail]:
+        """The Sent copy, and the one that leaves: without the fields that name blind recipients."""
+        database = self._database
+        buffer = content.buffer()
+        sent = NewEmail(database.identifier(), b"", content, database.summaries.of(content))
+        header = bytes(buffer[: header_block(buffer)])
+        open_header = remove_headers(header, BLIND_RECIPIENTS)  # RFC 5322 3.6.3, 3.6.6
+        if open_header is header:
+            return sent, sent
+        leaving = _with_header(content, open_header, len(header))
+        return sent, NewEmail(database.identifier(), b"", leaving, database.summaries.of(leaving))
 
 
-def _emails(
-    submission: Submission, content: Spool, identifier: Callable[[], str]
-) -> tuple[NewEmail, NewEmail]:
-    """The Sent copy, and the one that leaves."""
-    buffer = content.buffer()
-    summary = summarise(buffer)
-    sent = NewEmail(identifier(), b"", content, summary)
-    header = bytes(buffer[: header_block(buffer)])
-    leaving_content, leaving_summary = content, summary
-    open_header = remove_headers(header, BLIND_RECIPIENTS)  # RFC 5322 3.6.3, 3.6.6
-    if open_header is not header:
-        leaving_content = _with_header(content, open_header, len(header))
-        leaving_summary = summarise(leaving_content.buffer())
-    leaving = NewEmail(
-        identifier(),
-        submission.received,
-        leaving_content,
-        prefixed(leaving_summary, len(submission.received)),
+def _place(
+    connection: Connection,
+    change: MailboxChange,
+    folder: FolderRow,
+    email: int,
+    new: NewEmail,
+    thread_id: str,
+    now_ms: int,
+) -> int:
+    placement = Placement(
+        email=email, thread_id=thread_id, size_bytes=new.size_bytes, now_ms=now_ms, flags=SEEN
     )
-    return sent, leaving
+    return place_message(connection, change, folder, placement)
+
+
+def _kept(leaving: NewEmail) -> KeptEmail | None:
+    content = leaving.content
+    if content.size_bytes > KEPT_BYTES_MAX:
+        return None
+    return KeptEmail(content.read(0, content.size_bytes), content.sha256)
 
 
 def _with_header(content: Spool, header: bytes, old_header_bytes: int) -> Spool:

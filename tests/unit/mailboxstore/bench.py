@@ -29,7 +29,7 @@ from mailboxstore.database import tables
 from mailboxstore.database.access import MailboxDatabase
 from mailboxstore.database.units import State, Unit
 from mailboxstore.notifications import Notifications
-from mailboxstore.outbox.submission import OutboxSubmission
+from mailboxstore.outbox.submission import KeptEmail, OutboxSubmission
 
 STORE = "store-a"
 ALICE = DirectoryRecipient(
@@ -139,13 +139,15 @@ class RecordedTurns:
     def __init__(self) -> None:
         self.state: State = "ready"
         self.units: list[Unit] = []
+        self.kept: list[KeptEmail | None] = []
         self.abandoned_units = 0
 
     def assign(self) -> tuple[str, State]:
         return "hub-a", self.state
 
-    def accepted(self, unit: Unit) -> None:
+    def accepted(self, unit: Unit, kept: KeptEmail | None) -> None:
         self.units.append(unit)
+        self.kept.append(kept)
 
     def abandoned(self, target: str, state: State) -> None:
         self.abandoned_units += 1

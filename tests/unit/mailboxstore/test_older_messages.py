@@ -22,6 +22,7 @@ async def test_fields_of_messages_from_an_earlier_release(bench: Bench) -> None:
         connection.execute(text("DROP INDEX emails_without_fields"))
         for column in ("header_fields", "searched_fields"):
             connection.execute(text(f"ALTER TABLE emails DROP COLUMN {column}"))
+        connection.execute(text("ALTER TABLE outbox_units DROP COLUMN prefix"))
         connection.execute(text("UPDATE mailboxstore_schema_version SET version_num = '0001'"))
 
     await bench.database.writer.run(as_before)
@@ -34,7 +35,10 @@ async def test_fields_of_messages_from_an_earlier_release(bench: Bench) -> None:
 
     subject = HeaderContains(name="Subject", text="früher")
     assert await fields() == (None,) and await bench.store.search(ME, folder_id, subject) == (1,)
-    await Maintenance(bench.database, bench.directory, disconnected_keep_days=30).run_once()
+    upkeep = Maintenance(
+        bench.database, bench.directory, disconnected_keep_days=30, disconnected=bench.notifications.end
+    )
+    await upkeep.run_once()
     [listed] = await fields()
     assert isinstance(listed, bytes) and b"\r\nSubject: Fr\xc3\xbcher\r\n" in listed
     assert await bench.store.search(ME, folder_id, subject) == (1,)

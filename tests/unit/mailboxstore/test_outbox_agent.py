@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import Connection, text
 
 from foundation.interfaces.mailbox_store import SEEN
 from foundation.mail.envelope import Recipient, Sender
@@ -112,6 +113,29 @@ async def test_hub_takes_it_and_the_entry_goes(office: Office) -> None:
     assert event.transfer_key == taken.transfer.transfer_key
     assert (event.next_hop, event.reply) == ("hub-a", "250 2.0.0 Queued")
     assert len(await bench.records("Sent")) == 1
+
+
+async def test_an_entry_of_an_earlier_release_leaves_with_the_prefix_of_its_email(bench: Bench) -> None:
+    await bench.submit()
+    received = bench.turns.units[0].prefix
+
+    def as_before(connection: Connection) -> None:
+        connection.execute(text("UPDATE outbox_units SET prefix = NULL"))
+        connection.execute(
+            text("UPDATE emails SET prefix = :prefix, size_bytes = size_bytes + :more"),
+            {"prefix": received, "more": len(received)},
+        )
+
+    await bench.database.writer.run(as_before)
+    hub = TestHub("hub-a")
+    await hub.start()
+    office = Office(bench, [hub])
+    await office.agent.start()
+    taken = await hub.message()
+    await office.agent.stop()
+    await hub.stop()
+    assert taken.content == received + PLAIN
+    assert taken.transfer.prefix_bytes == len(received)
 
 
 async def test_many_messages_share_kept_connections(office: Office) -> None:

@@ -4,10 +4,13 @@ leaves.
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 
 from foundation.interfaces.mailbox_store import SEEN, Refusal
 from mailboxstore.database.units import units_page
+from mailboxstore.outbox.submission import KEPT_BYTES_MAX, KeptEmail
 from tests.unit.mailboxstore.bench import ALICE, BOB, PLAIN, Bench, message, open_bench
 from tests.unit.mailboxstore.test_store_folders import refused
 
@@ -26,19 +29,28 @@ async def test_outbox_and_sent_in_one_commit(bench: Bench) -> None:
     await bench.submit(received_at_ms=123)
     [outbox], [sent] = await bench.records("Outbox"), await bench.records("Sent")
     assert outbox.flags == sent.flags == SEEN
-    assert sent.content == PLAIN
-    assert outbox.content is not None and outbox.content.endswith(PLAIN)
-    assert outbox.content.startswith(b"Received: from laptop")
-    assert outbox.header == outbox.content[: len(outbox.header)]
-    assert outbox.thread_id == sent.thread_id and outbox.email_id != sent.email_id
-    assert await bench.count("contents") == 1
+    assert sent.content == outbox.content == PLAIN
+    assert outbox.thread_id == sent.thread_id and outbox.email_id == sent.email_id
+    assert await bench.count("contents") == await bench.count("emails") == 1
     [unit] = bench.turns.units
+    assert unit.prefix.startswith(b"Received: from laptop")
+    assert unit.size_bytes == len(unit.prefix) + len(PLAIN)
     assert (unit.target, unit.state, unit.uid, unit.received_at_ms) == ("hub-a", "ready", 1, 123)
     assert unit.addresses == (BOB.address,) and unit.message_id == "one@example.org"
     assert unit.expires_at_ms == bench.clock.now_ms() + 48 * 3600 * 1000
     [event] = await bench.events()
     assert (event.event, event.source, event.transfer_key) == ("RECEIVE", "STOREDRIVER", "key-1")
     assert (event.network_message_id, event.mailbox_id) == ("network-key-1", ME)
+
+
+async def test_what_leaves_at_once_and_is_small_stays_in_memory_until_then(bench: Bench) -> None:
+    await bench.submit(key="waits")
+    bench.turns.state = "active"
+    await bench.submit(key="leaves")
+    await bench.submit(PLAIN + b"x" * KEPT_BYTES_MAX, key="large")
+    waits, leaves, large = bench.turns.kept
+    assert leaves == KeptEmail(PLAIN, sha256(PLAIN).hexdigest())
+    assert waits is None and large is None
 
 
 async def test_repeat_of_a_key_changes_nothing(bench: Bench) -> None:

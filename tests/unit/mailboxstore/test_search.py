@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from foundation.database.spool import Spool
 from foundation.interfaces.mailbox_store import (
     DELETED,
     FLAGGED,
@@ -26,8 +27,10 @@ from foundation.interfaces.mailbox_store import (
     YoungerThan,
 )
 from foundation.mail.mime import encode_parts, scan
+from mailboxstore.database.emails import NewEmail
+from mailboxstore.delivery.filing import Delivery, FiledRecipient, file_delivery
 from mailboxstore.search import runner, text
-from tests.unit.mailboxstore.bench import ALICE, Bench, message
+from tests.unit.mailboxstore.bench import ALICE, BOB, Bench, message
 from tests.unit.mailboxstore.test_store_folders import refused
 
 DAY = 24 * 3600 * 1000
@@ -137,8 +140,13 @@ async def test_identifiers_and_modseq(filled: Bench) -> None:
 
 async def test_trace_headers_are_searched_and_offsets_hold(bench: Bench) -> None:
     """The parts of a message behind a prefix are those of the content, moved along."""
-    await bench.submit(LATIN)
-    folder_id = await bench.folder_id("Outbox")
+    prefix = b"Received: from laptop\r\n\tby hub-a; Mon, 5 Jan 2026 09:00:00 +0000\r\n"
+    with Spool.of(LATIN) as content:
+        email = NewEmail("e1", prefix, content, bench.database.summaries.of(content, len(prefix)))
+        alice = FiledRecipient(ALICE.recipient_id, ALICE.recipient_id, ALICE.mailbox_id, ALICE.address)
+        delivery = Delivery("n1", "t1", BOB.address, "hub-a", False, (alice,), email)
+        await bench.database.writer.run(lambda c: file_delivery(c, bench.database, delivery, 0))
+    folder_id = await bench.folder_id("INBOX")
     search = bench.store.search
     assert await search(ALICE.mailbox_id, folder_id, HeaderContains(name="Received", text="laptop")) == (1,)
     assert await search(ALICE.mailbox_id, folder_id, BodyContains(text="versteckter text")) == (1,)
