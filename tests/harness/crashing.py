@@ -19,6 +19,9 @@ from tests.harness.wal import HEADER_BYTES, ends_of_commits, log_of
 
 T = TypeVar("T")
 
+IN_MEMORY = next((folder for folder in ("/dev/shm",) if os.access(folder, os.W_OK)), None)
+"""Where files cost no wait for a disk; a killed process, which this is about, leaves the same there."""
+
 
 @dataclass(frozen=True)
 class Crash:

@@ -34,7 +34,7 @@ from mailboxstore.outbox.agent import OutboxAgent
 from mailboxstore.outbox.hubs import Hub
 from mailboxstore.outbox.reports import Reports
 from mailboxstore.outbox.retry import Backoff
-from tests.harness.crashing import Crash, CrashingFiles, InlineExecutor
+from tests.harness.crashing import IN_MEMORY, Crash, CrashingFiles, InlineExecutor
 from tests.harness.store_model import (
     REPORTS,
     Item,
@@ -59,10 +59,10 @@ TO_BOTH = (ALICE.recipient_id, ME), (BOB.recipient_id, BOB.mailbox_id)
 TRANSFERS = tuple((f"network-in-{n // 2}", TO_BOTH if n % 2 else TO_BOTH[:1]) for n in range(6))
 
 names = st.sampled_from(FOLDERS)
-uid_sets = st.sets(st.integers(1, 6), min_size=1, max_size=4)
+which = st.sets(st.integers(0, 5), min_size=1, max_size=3)
+"""Messages of a folder, counted from its first."""
 crashes = st.one_of(
-    st.none(),
-    st.none(),
+    *[st.none()] * 5,
     st.builds(Crash, st.just("statement"), st.integers(0, 40)),
     st.builds(Crash, st.just("torn commit"), st.integers(0, 100_000)),
     st.builds(Crash, st.just("answer")),
@@ -137,7 +137,7 @@ class StoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.place = Path(tempfile.mkdtemp(prefix="waypost-property-"))
+        self.place = Path(tempfile.mkdtemp(prefix="waypost-property-", dir=IN_MEMORY))
         self.files = CrashingFiles(self.place, "store.db")
         self.hubs = {name: FakeHub() for name in HUBS}
         self.model = Model(ME)
@@ -173,6 +173,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     def run(self, work: Awaitable[Any]) -> Any:
         return self.runner.run(work)
+
+    def chosen(self, name: str, numbers: set[int]) -> tuple[str, set[int]]:
+        """A folder that is there, and UIDs that are in it."""
+        name = name if name in self.model.folders else "INBOX"
+        there = sorted(self.model.folders[name].messages)
+        return name, {there[number % len(there)] for number in numbers if there}
 
     def do(
         self, work: Callable[[], Awaitable[Any]], expect: Callable[[Model], Any], crash: Crash | None
@@ -218,10 +224,9 @@ class StoreMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         self.run(self.bench.store.folders(ME))
         self.model.mailboxes[ME] = first_folders()
-
-    @rule()
-    def stopped_in_order(self) -> None:
-        self.live_again([self.model])
+        self.create("A", None)
+        for name in ("INBOX", "INBOX", "A"):
+            self.append(name, 0, None)
 
     # --- mail comes in and goes out ---
 
@@ -328,14 +333,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(
         name=names,
-        uids=uid_sets,
+        which=which,
         operation=st.sampled_from(("add", "remove", "replace")),
         flags=st.integers(0, 31),
         crash=crashes,
     )
-    def flag(self, name: str, uids: set[int], operation: Operation, flags: int, crash: Crash | None) -> None:
-        if name not in self.model.folders:
-            return
+    def flag(self, name: str, which: set[int], operation: Operation, flags: int, crash: Crash | None) -> None:
+        name, uids = self.chosen(name, which)
 
         async def work() -> list[int]:
             change = FlagChange(operation=operation, flags=flags, keywords=())
@@ -345,10 +349,9 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.do(work, lambda model: model.change_flags(name, uids, operation, flags), crash)
 
-    @rule(name=names, goal=names, uids=uid_sets, moves=st.booleans(), crash=crashes)
-    def copy_or_move(self, name: str, goal: str, uids: set[int], moves: bool, crash: Crash | None) -> None:
-        if name not in self.model.folders:
-            return
+    @rule(name=names, goal=names, which=which, moves=st.booleans(), crash=crashes)
+    def copy_or_move(self, name: str, goal: str, which: set[int], moves: bool, crash: Crash | None) -> None:
+        name, uids = self.chosen(name, which)
 
         async def work() -> list[int]:
             store = self.bench.store
@@ -361,10 +364,9 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.do(work, expect, crash)
 
-    @rule(name=names, uids=uid_sets, deleted_only=st.booleans(), crash=crashes)
-    def expunge(self, name: str, uids: set[int], deleted_only: bool, crash: Crash | None) -> None:
-        if name not in self.model.folders:
-            return
+    @rule(name=names, which=which, deleted_only=st.booleans(), crash=crashes)
+    def expunge(self, name: str, which: set[int], deleted_only: bool, crash: Crash | None) -> None:
+        name, uids = self.chosen(name, which)
 
         async def work() -> list[int]:
             folder_id = await self.bench.folder_id(name)
@@ -372,34 +374,39 @@ class StoreMachine(RuleBasedStateMachine):
 
         self.do(work, lambda model: model.expunge(name, uids, deleted_only), crash)
 
-    @rule(name=names, crash=crashes)
+    @rule(
+        what=st.sampled_from(("create", "delete", "rename")),
+        name=st.sampled_from(FOLDERS[2:]),
+        new=st.sampled_from(("A", "C")),
+        crash=crashes,
+    )
+    def folders(self, what: str, name: str, new: str, crash: Crash | None) -> None:
+        store = self.bench.store
+        if what == "create":
+            self.create(name, crash)
+        elif what == "delete":
+            self.do(lambda: store.delete_folder(ME, name), lambda model: model.delete(name), crash)
+        else:
+            self.do(lambda: store.rename_folder(ME, name, new), lambda model: model.rename(name, new), crash)
+
     def create(self, name: str, crash: Crash | None) -> None:
         async def work() -> None:
             await self.bench.store.create_folder(ME, name)
 
         self.do(work, lambda model: model.create(name), crash)
 
-    @rule(name=names, crash=crashes)
-    def delete(self, name: str, crash: Crash | None) -> None:
-        self.do(lambda: self.bench.store.delete_folder(ME, name), lambda model: model.delete(name), crash)
-
-    @rule(name=st.sampled_from(("Sent", "A")), new=st.sampled_from(("A", "C")), crash=crashes)
-    def rename(self, name: str, new: str, crash: Crash | None) -> None:
-        self.do(
-            lambda: self.bench.store.rename_folder(ME, name, new),
-            lambda model: model.rename(name, new),
-            crash,
-        )
-
-    @rule(crash=crashes)
-    def collect(self, crash: Crash | None) -> None:
-        """Emails that nobody shows any more go; nobody notices."""
+    @rule(stopped=st.booleans(), crash=crashes)
+    def upkeep(self, stopped: bool, crash: Crash | None) -> None:
+        """Emails that nobody shows any more go, and nobody notices; or a stop in order, and a start."""
         database = self.bench.database
 
         async def work() -> None:
             await database.writer.run(lambda c: mailboxes.collect_emails(c, database.contents))
 
-        self.do(work, lambda model: None, crash)
+        if stopped:
+            self.live_again([self.model])
+        else:
+            self.do(work, lambda model: None, crash)
 
     # --- what always holds ---
 
@@ -432,7 +439,7 @@ class StoreMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Once hubs take everything, every recipient of what was submitted ended in one way."""
         try:
-            self.stopped_in_order()
+            self.live_again([self.model])
             for hub in HUBS:
                 self.claim(hub, False, None)
                 while self.memory:
@@ -456,7 +463,7 @@ def ranges(uids: set[int]) -> tuple[tuple[int, int], ...]:
 
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
-    max_examples=15,
+    max_examples=12,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
