@@ -320,6 +320,9 @@ class _AccessControl:
     async def retry(self, next_hop: str, entry_ids: tuple[str, ...]) -> int:
         return 0
 
+    async def release(self, entry_ids: tuple[str, ...], reason: str) -> int:
+        return 0
+
 
 def _settings(topology: Topology, name: str) -> AccessServer:
     for server in topology.access:

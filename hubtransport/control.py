@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from foundation.interfaces.control import QueueEntry, ReloadOutcome, ServerStatus
+from foundation.interfaces.control import QueueEntry, ReloadOutcome, ServerStatus, released_because
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.interfaces.world import World
 from hubtransport.delivery.runner import DeliveryRunner
@@ -117,6 +117,9 @@ class HubControl:
             total += await self._sweeper.reroute("unreachable:%", "an operator asked for it")
         return total
 
+    async def release(self, entry_ids: tuple[str, ...], reason: str) -> int:
+        return await self._sweeper.release(entry_ids, released_because(reason))
+
     async def _retry_hop(self, hop: str) -> int:
         count = await self._store.writer.run(lambda connection: retry_now(connection, hop))
         await self._release(hop)
@@ -183,6 +186,7 @@ class HubControl:
             last_reply=failing.last_reply if failing else unit.last_reply,
             next_attempt_at_ms=max(unit.next_attempt_at_ms, failing.next_attempt_at_ms if failing else 0),
             expires_at_ms=unit.expires_at_ms,
+            outcome_unknown=unit.pinned,
         )
 
 

@@ -87,6 +87,9 @@ class StoreControl:
     async def retry(self, next_hop: str, entry_ids: tuple[str, ...]) -> int:
         return await self._agent.retry(next_hop, entry_ids)
 
+    async def release(self, entry_ids: tuple[str, ...], reason: str) -> int:
+        return await self._agent.release(entry_ids, reason)
+
     def _entry(self, unit: Unit) -> QueueEntry:
         state = _SHOWN[unit.state]
         next_attempt_ms = unit.next_attempt_at_ms if state == "retry" else 0
@@ -109,4 +112,5 @@ class StoreControl:
             last_reply=unit.last_reply or self._agent.last_failure(unit.target),
             next_attempt_at_ms=next_attempt_ms,
             expires_at_ms=unit.expires_at_ms,
+            outcome_unknown=unit.state in ("unknown", "repeat"),
         )

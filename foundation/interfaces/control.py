@@ -64,6 +64,13 @@ class QueueEntry(msgspec.Struct, frozen=True, kw_only=True):
     last_reply: str = ""
     next_attempt_at_ms: int = 0
     expires_at_ms: int = 0
+    outcome_unknown: bool = False
+    """The next hop may have it: only that one is asked again, until it answers or an operator releases it."""
+
+
+def released_because(reason: str) -> str:
+    """What tracking says of a released entry."""
+    return f"released by an operator though its outcome is unknown, a double is possible: {reason}"
 
 
 class OneUseCredential(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,4 +113,9 @@ class Control(Protocol):
 
     async def retry(self, next_hop: str, entry_ids: tuple[str, ...]) -> int:
         """Makes entries due now (empty: all of that hop; hop empty too: all). Returns how many."""
+        ...
+
+    async def release(self, entry_ids: tuple[str, ...], reason: str) -> int:
+        """Entries of unknown outcome are routed anew, though their next hop may have them: a double is
+        possible. Returns how many; those that are being handed over now are not among them."""
         ...

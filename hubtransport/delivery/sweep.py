@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from foundation.interfaces.tracking import TrackingEvent
+from foundation.interfaces.tracking import Source, TrackingEvent
 from foundation.interfaces.world import World
 from foundation.mail.errors import MailError
 from hubtransport.delivery.conclude import Concluder
@@ -27,6 +27,7 @@ from hubtransport.queues.delivery import (
     exactly,
     expired,
     last_stored,
+    release,
     resubmit,
     stored,
     stored_units,
@@ -142,8 +143,31 @@ class Sweeper:
         await self._count(hop)
         return total
 
-    async def _resubmit(self, units: Sequence[Unit], why: str) -> None:
-        events = tuple(self._resubmitted(unit, why) for unit in units)
+    async def release(self, keys: Sequence[str], why: str) -> int:
+        """Gives units of unknown outcome back to the categorizer, on an operator's word. Returns how many:
+        not those that are being sent."""
+        wanted, total = frozenset(keys), 0
+        for queue in list(self._scheduler.queues()):
+            held = [unit.key for unit in queue.waiting if unit.pinned and unit.key in wanted]
+            units = self._scheduler.drop_waiting(queue.hop, held)
+            try:
+                await self._resubmit(units, why, "ADMIN")
+            except MailError:
+                queue.waiting.extend(units)
+                raise
+            total += len(units)
+        stored_ones, _ = await self._store.writer.run(
+            lambda connection: release(connection, keys, lambda unit: self._resubmitted(unit, why, "ADMIN")),
+            lambda released: self._submitted(released[1]),
+        )
+        for hop in dict.fromkeys(unit.hop for unit in stored_ones):
+            await self._count(hop)
+        return total + len(stored_ones)
+
+    async def _resubmit(self, units: Sequence[Unit], why: str, source: Source = "QUEUE") -> None:
+        if not units:
+            return
+        events = tuple(self._resubmitted(unit, why, source) for unit in units)
         await self._store.writer.run(lambda connection: resubmit(connection, units, events), self._submitted)
 
     async def _count(self, hop: str) -> None:
@@ -190,11 +214,11 @@ class Sweeper:
         ):
             pass
 
-    def _resubmitted(self, unit: Unit, why: str) -> TrackingEvent:
+    def _resubmitted(self, unit: Unit, why: str, source: Source) -> TrackingEvent:
         return event_of(
             unit.message,
             "RESUBMIT",
-            "QUEUE",
+            source,
             at_ms=self._world.clock.now_ms(),
             server=self._reporter.server,
             recipients=tuple(queued.recipient.address for queued in unit.recipients),

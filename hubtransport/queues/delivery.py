@@ -7,7 +7,7 @@ an attempt is one commit with its events, its reports and the new unit for whoev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -256,6 +256,15 @@ def resubmit(
     for message in dict.fromkeys(unit.message.id for unit in units):
         found += _waiting(connection, message)
     return found
+
+
+def release(
+    connection: Connection, keys: Sequence[str], event: Callable[[Unit], TrackingEvent]
+) -> tuple[list[Unit], list[QueuedMessage]]:
+    """Units of unknown outcome that are only stored go back to the categorizer, and their messages."""
+    rows = connection.execute(statements.select_held_units, {"keys": list(keys)}).mappings().all()
+    units = units_of(connection, rows)
+    return units, resubmit(connection, units, [event(unit) for unit in units])
 
 
 def wait_again(connection: Connection, message: int, positions: Sequence[int]) -> list[QueuedMessage]:

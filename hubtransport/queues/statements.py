@@ -119,6 +119,9 @@ select_delayed_units = (
 select_units_after = (
     _with_message.where(_unit.key > bindparam("after")).order_by(_unit.key).limit(bindparam("count"))
 )
+select_held_units = _with_message.where(
+    _unit.key.in_(bindparam("keys", expanding=True)), _unit.pinned.is_(True), _unit.claimed.is_(False)
+).order_by(_unit.key)
 claim_units = update(UNITS).where(_unit.key.in_(bindparam("keys", expanding=True))).values(claimed=True)
 release_units = update(UNITS).where(_unit.key.in_(bindparam("keys", expanding=True))).values(claimed=False)
 pin_all_claimed_units = (

@@ -29,7 +29,7 @@ from mailboxstore.outbox.lane import IN_HAND_MAX, Lane
 from mailboxstore.outbox.outcome import Outcome, Refused, decide, refused_before_sending
 from mailboxstore.outbox.reports import Report, Reports
 from mailboxstore.outbox.retry import Backoff
-from mailboxstore.outbox.settlement import Attempt, Settled, report_delay, settle
+from mailboxstore.outbox.settlement import Attempt, Settled, release, report_delay, settle
 from mailboxstore.outbox.submission import KeptEmail
 
 READ_BYTES = 256 * 1024
@@ -110,6 +110,17 @@ class OutboxAgent:
         for lane in self._lanes.values():
             if not hub or lane.hub.name == hub:
                 lane.probe_now()
+        return count
+
+    async def release(self, keys: Sequence[str], reason: str) -> int:
+        """Any hub may have them from now on, under new keys. Returns how many: not what is being asked for
+        at this moment."""
+        database, now_ms = self._database, self._clock.now_ms()
+        count = await database.writer.run(
+            lambda connection: release(connection, database, keys, reason, now_ms)
+        )
+        for lane in self._lanes.values():
+            lane.wake()
         return count
 
     # --- Turns ---

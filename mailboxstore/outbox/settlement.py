@@ -4,11 +4,13 @@ NDR, the rest waits. One commit each, with the tracking events.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 from sqlalchemy import Connection
 
+from foundation.interfaces.control import released_because
 from foundation.interfaces.mailbox_store import Notice
 from foundation.interfaces.tracking import TrackingEvent
 from mailboxstore.database import statements
@@ -160,6 +162,30 @@ def _rows(work: _Work, attempt: Attempt) -> Settled:
         _file_report(work, change, attempt.report)
     save_change(connection, change)
     return Settled(change.all_notices(unit.mailbox_id), bool(outcome.deferred))
+
+
+def release(
+    connection: Connection, database: MailboxDatabase, keys: Sequence[str], reason: str, now_ms: int
+) -> int:
+    """Units of unknown outcome are given free by an operator: new keys, any hub. Returns how many."""
+    released = 0
+    for key in keys:
+        unit = find_unit(connection, key)
+        if unit is None or unit.state != "unknown":
+            continue
+        free = msgspec.structs.replace(
+            unit, transfer_key=database.identifier(), state="retry", next_attempt_at_ms=now_ms
+        )
+        delete_unit(connection, key)
+        add_unit(connection, free)
+        work = _Work(connection, database, unit, now_ms)
+        work.event("RESUBMIT", source="ADMIN", next_hop=unit.target, reason=released_because(reason))
+        work.event(
+            "TRANSFER", transfer_key=free.transfer_key, next_hop=free.target, reason="Any hub may have it"
+        )
+        database.tracking.record(connection, work.events)
+        released += 1
+    return released
 
 
 def report_delay(

@@ -114,6 +114,54 @@ async def test_what_has_no_way_is_routed_anew_when_told(organisation: Organisati
     assert again.queue in ("unreachable", "submission")
 
 
+async def test_what_a_server_will_never_answer_is_released_by_the_operator(
+    organisation: Organisation, alice: User, bob: User
+) -> None:
+    await organisation.kill("hub-b")
+    sent = await alice.send(bob)
+    await organisation.wait_for_event(sent.message_id, "hub-a", "DEFER")
+    await organisation.kill("hub-a")  # what it had in hand may have been sent, for all it knows then
+    await organisation.start("hub-a")
+    later = await alice.send(bob)
+    await organisation.wait_for_event(later.message_id, "hub-a", "TRANSFER")
+    waiting = await organisation.wait_until_queued("hub-a", [sent.message_id, later.message_id])
+    entry, known = sorted(waiting, key=lambda each: each.received_at_ms)
+    assert (entry.next_hop, entry.outcome_unknown, known.outcome_unknown) == ("hub-b", True, False)
+    listed = await waypost(organisation.config, "queue", "list")
+    assert "outcome unknown" in listed.out
+    release = ("queue", "release", "--reason", "its disk is gone")
+    asked = await waypost(organisation.config, *release, entry.entry_id)
+    assert asked.code == 2
+    assert "may be delivered twice" in asked.errors and "--yes" in asked.errors
+    shown = await waypost(organisation.config, *release, "--next-hop", "hub-b", "--dry-run", "--json")
+    assert (shown.code, shown.document["released"], shown.document["dry_run"]) == (4, 0, True)
+    assert [item["entry_id"] for item in shown.document["items"]] == [entry.entry_id]
+    refused = await waypost(organisation.config, *release, known.entry_id, "--yes")
+    assert (refused.code, "is known" in refused.errors) == (1, True)
+    nowhere = await waypost(organisation.config, *release, "--next-hop", "store-b", "--yes", "--json")
+    assert (nowhere.code, "nothing waits for store-b" in nowhere.errors) == (4, True)
+    done = await waypost(organisation.config, *release, entry.entry_id[-12:], "--yes", "--json")
+    assert (done.code, done.document["released"]) == (4, 1)
+    again = await organisation.wait_for_event(sent.message_id, "hub-a", "RESUBMIT")
+    assert (again.source, again.transfer_key) == ("ADMIN", entry.entry_id)
+    assert again.reason.endswith("a double is possible: its disk is gone")
+    await organisation.start("hub-b")
+    for each in (sent, later):
+        await bob.wait_for(each, seconds=45)
+    await organisation.wait_until_idle()
+    assert await bob.count(sent) == 1
+
+
+async def test_a_release_names_something_and_says_why(organisation: Organisation) -> None:
+    for arguments in (("--reason", "none"), ("--reason", " ", "--next-hop", "hub-b")):
+        printed = await waypost(organisation.config, "queue", "release", *arguments)
+        assert (printed.code, printed.out) == (2, "")
+    printed = await waypost(organisation.config, "queue", "release", "--next-hop", "hub-b")
+    assert (printed.code, "--reason" in printed.errors) == (2, True)
+    printed = await waypost(organisation.config, "queue", "release", "no-such-entry", "--reason", "none")
+    assert (printed.code, printed.out) == (3, "")
+
+
 async def test_nothing_of_that_name_is_exit_3(organisation: Organisation) -> None:
     for arguments in (("show", "no-such-entry"), ("retry", "no-such-entry"), ("list", "--server", "hub-x")):
         printed = await waypost(organisation.config, "queue", *arguments)

@@ -1,8 +1,10 @@
-"""`waypost queue list|show|retry`: what waits on all servers, why, when it is tried next, when given up."""
+"""`waypost queue list|show|retry|release`: what waits on all servers, why, when it is tried next, when given
+up; and what an operator gives free though its outcome is unknown."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from waypost.cli.control import Answer, Servers, report_unreachable
 from waypost.cli.options import ConfigOption, JsonOption, load_topology
 from waypost.cli.output import (
     NOT_FOUND,
+    NOT_SO,
     CommandFailed,
     console,
     duration,
@@ -125,6 +128,103 @@ def retry(
     return report_unreachable(answers)
 
 
+@application.command(
+    epilog="Examples:\n\n- `waypost queue release 456789abcdef --reason 'hub-b burned down'`"
+    "\n- `waypost queue release --next-hop hub-b --reason 'disk lost' --yes`"
+)
+def release(
+    reason: Annotated[str, typer.Option(help="Why; goes into the trace of each message.")],
+    entries: Annotated[
+        list[str] | None, typer.Argument(help="Entries, named as for show.", metavar="[ENTRY]…")
+    ] = None,
+    server: ServerOption = "",
+    next_hop: HopOption = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be released.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Give free what waits for the answer of a server that will never give it.
+
+    Where the answer to a whole message was lost, its next hop may have it. So only that server is asked
+    again, under the same key, and nothing is given up. Released entries are routed anew: if the server had
+    the message and passes it on after all, it comes twice. A mailbox store recognises the second copy for
+    14 days; outside nobody does.
+
+    Exit code 1: nothing of that is held, or some is being handed over at this moment.
+    """
+    if not entries and not next_hop:
+        raise CommandFailed("usage", "nothing is named", mend="name entries, or a server by --next-hop")
+    if not reason.strip():
+        raise CommandFailed("usage", "the reason is empty", mend="say why, for the trace: --reason TEXT")
+    servers = _servers(config, server)
+    found = _run(_collect(servers))
+    partial = report_unreachable(found)
+    held = _held(_places(found), tuple(entries or ()), next_hop, partial)
+    now_ms = int(time.time() * 1000)
+    items = [_document(*place, now_ms) for place in held]
+    if not as_json:
+        print_table(_HEADINGS, (_row(*place, now_ms) for place in held))
+    if dry_run:
+        if as_json:
+            print_json({"items": items, "dry_run": True, "released": 0, "gaps": _gaps(found)})
+        return partial
+    if not yes:
+        _confirm(len(held))
+    ids = tuple(entry.entry_id for _, entry in held)
+    answers = _run(_release(_servers(config, server), ids, reason.strip()))
+    count = sum(answer.value or 0 for answer in answers)
+    if as_json:
+        print_json({"items": items, "dry_run": False, "released": count, "gaps": _gaps(answers)})
+    else:
+        console().print(f"{count} {'entry is' if count == 1 else 'entries are'} routed anew.")
+    if count < len(held):
+        print(f"waypost: {len(held) - count} got an answer or are asked for now; look again", file=sys.stderr)
+    return partial or (NOT_SO if count < len(held) else 0)
+
+
+def _held(places: Sequence[Place], names: tuple[str, ...], next_hop: str, partial: int) -> list[Place]:
+    """What is to be released. CommandFailed when there is none; `partial`: its exit code where not everybody
+    could be asked."""
+    chosen = [place for name in names for place in _named(places, name)] if names else list(places)
+    chosen = [place for place in chosen if not next_hop or place[1].next_hop == next_hop]
+    called = ", ".join(names) or f"waits for {next_hop}"
+    if not chosen:
+        raise CommandFailed(
+            "not_found",
+            f"nothing that waits is called {called}" if names else f"nothing {called}",
+            mend="waypost queue list shows what waits",
+            exit_code=partial or NOT_FOUND,
+        )
+    held = {place[1].entry_id: place for place in chosen if place[1].outcome_unknown}
+    if not held:
+        raise CommandFailed(
+            "not_held",
+            f"the outcome of {'what is called ' if names else 'all that '}{called} is known",
+            mend="it finds its way by itself; waypost queue retry tries it now",
+            exit_code=NOT_SO,
+        )
+    return list(held.values())
+
+
+def _confirm(count: int) -> None:
+    """Asks on a terminal; CommandFailed in a pipe, or when the answer is no."""
+    these = "this entry" if count == 1 else f"these {count} entries"
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise CommandFailed(
+            "not_confirmed",
+            f"what becomes of {these} is unknown, so they may be delivered twice",
+            mend="--yes releases them all the same, --dry-run only shows them",
+        )
+    if not typer.confirm(f"The next hop may have {these}: a double is possible. Release?", err=True):
+        raise CommandFailed("not_confirmed", "nothing was released", exit_code=NOT_SO)
+
+
+async def _release(servers: Servers, ids: tuple[str, ...], reason: str) -> tuple[Answer[int], ...]:
+    async with servers:
+        return await servers.ask(lambda control: control.release(ids, reason))
+
+
 def _run(answers: Coroutine[Any, Any, T]) -> T:
     with progress() as tell:
         tell("asking the servers")
@@ -220,7 +320,7 @@ def _row(server: str, entry: QueueEntry, now_ms: int) -> tuple[str, ...]:
         server,
         entry.queue,
         entry.next_hop,
-        entry.state,
+        _state(entry),
         entry.sender or "<>",
         to,
         size(entry.size_bytes),
@@ -229,6 +329,10 @@ def _row(server: str, entry: QueueEntry, now_ms: int) -> tuple[str, ...]:
         _ahead(entry.expires_at_ms, now_ms),
         " ".join(entry.last_reply.split()),
     )
+
+
+def _state(entry: QueueEntry) -> str:
+    return f"{entry.state}, outcome unknown" if entry.outcome_unknown else entry.state
 
 
 def _next_try(entry: QueueEntry, now_ms: int) -> str:
@@ -260,7 +364,7 @@ def _print_entry(server: str, entry: QueueEntry, now_ms: int) -> None:
         "server": server,
         "queue": entry.queue,
         "next hop": entry.next_hop,
-        "state": entry.state,
+        "state": _state(entry),
         "Message-ID": f"<{entry.message_id}>" if entry.message_id else "",
         "network message id": entry.network_message_id,
         "from": entry.sender or "<>",

@@ -1,4 +1,4 @@
-"""`waypost user add|list|show|set|remove`: people with a mailbox and a password."""
+"""`waypost user add|list|show|set|remove|rehome`: people with a mailbox and a password."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from config.model import Topology
+from foundation.directory.records import UserRecord
 from waypost.cli.directory import directory_of, print_record, print_records
 from waypost.cli.options import ConfigOption, JsonOption
-from waypost.cli.output import NOT_FOUND, CommandFailed
+from waypost.cli.output import NOT_FOUND, NOT_SO, CommandFailed
 
 application = typer.Typer(
     help="Users: a mailbox and a password each.",
@@ -96,6 +97,48 @@ def remove(
     """Remove a user. The mailbox is disconnected and kept 30 days."""
     with directory_of(config) as (directory, _):
         print_record(directory.user(address) if dry_run else directory.remove_user(address), as_json)
+
+
+@application.command(epilog="Example: waypost user rehome dora@example.org --store store-b --dry-run")
+def rehome(
+    address: AddressArgument,
+    store: Annotated[str, typer.Option(help="Where the mailbox shall be from now on.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show who it would be.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a user another mailbox, on another store; nothing in the present one is moved.
+
+    It is the mailbox that the user left on that store before, if it is still kept, else an empty one. The
+    present mailbox stays where it is, disconnected, for 30 days: to go back connects it again. Mail under
+    way follows; what waits in the Outbox is sent.
+    """
+    with directory_of(config) as (directory, topology):
+        user, stores = directory.user(address), stores_for(topology, "", "")
+        if store not in stores:
+            names = ", ".join(stores)
+            raise CommandFailed(
+                "not_found", f"there is no store {store}", mend=f"stores are {names}", exit_code=NOT_FOUND
+            )
+        if not dry_run:
+            if not yes:
+                _confirm_rehoming(user, store)
+            user = directory.rehome_user(address, store, stores)
+        print_record(user, as_json)
+
+
+def _confirm_rehoming(user: UserRecord, store: str) -> None:
+    """Asks on a terminal; CommandFailed in a pipe, or when the answer is no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise CommandFailed(
+            "not_confirmed",
+            f"{user.address} would no longer see what is on {user.store}",
+            mend="--yes does it all the same, --dry-run only shows who it is",
+        )
+    question = f"{user.address} will see nothing of the mailbox on {user.store}. Give another on {store}?"
+    if not typer.confirm(question, err=True):
+        raise CommandFailed("not_confirmed", "nothing was changed", exit_code=NOT_SO)
 
 
 def stores_for(topology: Topology, site: str, store: str) -> dict[str, str]:

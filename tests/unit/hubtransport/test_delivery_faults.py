@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from config.model import Retry
 from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.smtp.reply import Reply
 from foundation.tls import Identity
 from hubtransport.categorizer.comply import AgentChain, Assessment
+from hubtransport.queues.delivery import unclaim
+from hubtransport.routing.hop import Hop
 from hubtransport.routing.table import choose_hub
 from tests.harness.patience import until
 from tests.unit.hubtransport.lab import CONTENT, QUICK, Lab, StubServer
@@ -140,6 +144,48 @@ async def test_unknown_outcome_stays_with_its_hub_though_another_is_up(tmp_path:
         assert thief.repeats == 1
         assert not lab.stores["store-b"].delivered
         await thief.stop()
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+async def test_an_operator_releases_what_a_lost_hub_may_have(tmp_path: Path, in_memory: bool) -> None:
+    async with Lab(tmp_path, hubs={"hub-b2": "B"}) as lab:
+        thief = StubServer("hub-b")
+        thief.lose_replies = 1
+        options = {
+            "private": True,
+            "implicit_tls": Identity(lab.topology.certificates, "hub-b").internal_server(),
+        }
+        await thief.start(lab.settings("hub-b").smtp_internal.port, **options)
+        await lab.start("hub-a", "hub-b2")
+        chosen = next(
+            name for name in map(str, range(99)) if choose_hub(("hub-b", "hub-b2"), name, ()) == "hub-b"
+        )
+        await lab.send("bob@example.test", transfer=Transfer(network_message_id=chosen))
+        await lab.until_event("DEFER", check=lambda event: "unknown" in event.reason)
+        await thief.stop()
+        hub, hop = lab.hubs["hub-a"], Hop(kind="hub", name="hub-b").key
+
+        async def known_to_be_away() -> bool:
+            queue = hub._scheduler.queue(hop)
+            return queue.failing is not None and not queue.sending and bool(queue.waiting)
+
+        await until(known_to_be_away, "hub-b is away")
+        if not in_memory:
+            (unit,) = hub._scheduler.drop_waiting(hop, [hub._scheduler.queue(hop).waiting[0].key])
+            await hub._writer.run(lambda connection: unclaim(connection, [unit.key]))
+        (entry,) = await lab.queued()
+        assert entry.outcome_unknown
+        assert await hub._control.release(("another",), "a mistake") == 0
+        assert await hub._control.release((entry.entry_id,), "its disk is gone") == 1
+        await lab.stores["store-b"].wait()
+        await lab.until_idle()
+        assert len(lab.stores["store-b"].delivered) == 1
+        again = await lab.until_event("RESUBMIT")
+        assert (again.source, again.transfer_key, again.next_hop) == ("ADMIN", entry.entry_id, "hub-b")
+        assert again.reason.endswith("its disk is gone")
+        sent = await lab.until_event("SEND")
+        assert (sent.next_hop, sent.transfer_key != entry.entry_id) == ("hub-b2", True)
+        assert not hub._scheduler.queue(hop).length
 
 
 async def test_point_of_failure_is_the_nearest_site_on_the_way(tmp_path: Path) -> None:

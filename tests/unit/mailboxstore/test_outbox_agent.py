@@ -18,6 +18,7 @@ from mailboxstore.outbox.agent import OutboxAgent
 from mailboxstore.outbox.reports import Reports
 from mailboxstore.outbox.retry import Backoff
 from mailboxstore.outbox.submission import OutboxSubmission
+from tests.harness.patience import until
 from tests.unit.mailboxstore.bench import ALICE, PLAIN, Bench, message
 from tests.unit.mailboxstore.hub import TestHub, connect_in_clear
 
@@ -236,6 +237,40 @@ async def test_unknown_outcome_is_asked_of_the_same_hub_under_the_same_key(bench
     await office.agent.stop()
     for hub in hubs:
         await hub.stop()
+
+
+async def test_an_operator_releases_what_a_lost_hub_may_have(bench: Bench) -> None:
+    hubs = [TestHub("hub-a"), TestHub("hub-b")]
+    for hub in hubs:
+        await hub.start()
+    office = Office(bench, hubs)
+    await office.agent.start()
+    bench.clock.run()
+    hubs[0].vanish = hubs[1].vanish = True
+    down = told_when_down(office.agent)
+    await bench.submit()
+    await down.wait()
+    [lost] = [hub for hub in hubs if hub.taken]
+    [other] = [hub for hub in hubs if hub is not lost]
+    other.vanish = False
+    await lost.stop()
+    control = StoreControl(bench.database, office.agent, lambda: None, lambda: None)  # type: ignore
+    [entry] = [entry async for batch in control.queue() for entry in batch]
+    assert entry.outcome_unknown
+    await until(lambda: _released(control, entry.entry_id), "it is released between two tries")
+    await office.until("Outbox", 0)
+    [taken] = other.taken
+    assert taken.transfer.transfer_key != entry.entry_id
+    [event] = await bench.events("RESUBMIT")
+    assert (event.source, event.transfer_key, event.next_hop) == ("ADMIN", entry.entry_id, lost.name)
+    assert event.reason.endswith("its disk is gone")
+    assert await control.release((entry.entry_id, "another"), "twice") == 0
+    await office.agent.stop()
+    await other.stop()
+
+
+async def _released(control: StoreControl, entry_id: str) -> bool:
+    return await control.release((entry_id,), "its disk is gone") == 1
 
 
 async def test_hub_away_and_back(office: Office) -> None:

@@ -77,11 +77,12 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
     assert f"Example: waypost {command}" in shown or f"• waypost {command}" in shown
     verbs = {
         "user": ("add", "list", "show", "set", "remove"),
-        "queue": ("list", "show", "retry"),
+        "queue": ("list", "show", "retry", "release"),
         "config": ("check", "show"),
         "client": ("show", "autoconfig"),
     }
-    nouns = dict.fromkeys(("user", "alias", "group", "domain"), verbs["user"]) | verbs
+    nouns = dict.fromkeys(("alias", "group", "domain"), verbs["user"]) | verbs
+    nouns["user"] += ("rehome",)
     for verb in nouns.get(command, ()):
         assert run([command, verb, "--help"]) == 0
         shown = capsys.readouterr().out

@@ -55,6 +55,24 @@ def test_a_users_life(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
         assert run([*command, "dora@example.test"]) == 3
 
 
+def test_a_user_gets_another_mailbox_and_the_old_one_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    rehome = ("user", "rehome", "alice@example.test", "--store")
+    before = told(capsys, "user", "show", "alice@example.test")
+    assert before["store"] == "store-a"
+    assert run([*rehome, "store-b"]) == 2
+    assert "would no longer see what is on store-a" in capsys.readouterr().err
+    assert told(capsys, *rehome, "store-b", "--dry-run") == before
+    after = told(capsys, *rehome, "store-b", "--yes")
+    assert after["store"] == "store-b" and after["mailbox_id"] != before["mailbox_id"]
+    assert told(capsys, *rehome, "store-a", "--yes") == before
+    assert run([*rehome, "store-a", "--yes"]) == 2
+    assert "is on store-a already" in capsys.readouterr().err
+    assert run([*rehome, "store-z", "--dry-run"]) == 3
+
+
 def test_what_can_not_be_is_refused_by_a_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
