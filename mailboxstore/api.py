@@ -53,6 +53,9 @@ from mailboxstore.database.mailboxes import (
 from mailboxstore.notifications import Notifications
 from mailboxstore.outbox.submission import OutboxSubmission
 from mailboxstore.outbox.withdrawal import withdraw
+from mailboxstore.search.indexes import TextIndexes
+from mailboxstore.search.keys import asks_index
+from mailboxstore.search.members import FolderMembers
 from mailboxstore.search.runner import FolderSearch
 
 T = TypeVar("T")
@@ -79,7 +82,10 @@ class Store:
         message_size_bytes: int,
         spool_folder: Path | None = None,
         pressure: Callable[[], Level] = lambda: "normal",
+        members: FolderMembers | None = None,
+        indexes: TextIndexes | None = None,
     ) -> None:
+        """Without `indexes` every search in text reads the messages."""
         self._database = database
         self._directory = directory
         self._notifications = notifications
@@ -87,6 +93,8 @@ class Store:
         self.message_size_bytes = message_size_bytes
         self._spool_folder = spool_folder
         self._pressure = pressure
+        self._members = members or FolderMembers(database.readers)
+        self._indexes = indexes
         self._verified: dict[str, int] = {}
         """Mailboxes that live here and are made, by the directory's revision that said so."""
 
@@ -233,8 +241,19 @@ class Store:
         await self._mailbox(mailbox_id)
         database = self._database
         folder = await database.readers.run(lambda c: folder_by_id(c, mailbox_id, folder_id))
-        search = FolderSearch(database.readers, database.contents, folder.folder, self._now_ms())
-        return await search.run(key)
+        indexes = self._indexes if asks_index(key) else None
+        search = FolderSearch(
+            database.readers,
+            database.contents,
+            folder,
+            self._now_ms(),
+            self._members,
+            await indexes.asked_of(mailbox_id) if indexes else None,
+        )
+        found = await search.run(key)
+        if indexes:
+            indexes.wish(mailbox_id, search.not_indexed)
+        return found
 
     async def watch(self, mailbox_id: str) -> AsyncIterator[Notice]:
         await self._mailbox(mailbox_id)

@@ -10,6 +10,7 @@ import asyncio
 import importlib.metadata
 import logging
 import os
+from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import Engine
@@ -51,6 +52,8 @@ from mailboxstore.outbox.reports import Reports
 from mailboxstore.outbox.retry import Backoff
 from mailboxstore.outbox.submission import OutboxSubmission
 from mailboxstore.pressure import StorePressure
+from mailboxstore.search.indexes import TextIndexes
+from mailboxstore.search.members import FolderMembers
 
 READER_THREADS = 4
 STOP_SECONDS = 10.0
@@ -89,6 +92,7 @@ class MailboxStoreDaemon:
         self._writer: Writer | None = None
         self._database: MailboxDatabase | None = None
         self._store: Store | None = None
+        self._indexes: TextIndexes | None = None
         self._explainer: StoreExplainer | None = None
         self._agent: OutboxAgent | None = None
         self._maintenance: Maintenance | None = None
@@ -116,11 +120,14 @@ class MailboxStoreDaemon:
         await directory.start()
         agent = self._make_agent(database)
         self._agent = agent
+        members = FolderMembers(database.readers)
+        self._indexes = self._make_indexes(database, members, folder / "search")
         self._maintenance = Maintenance(
             database,
             directory,
             disconnected_keep_days=self._settings.disconnected_keep_days,
             disconnected=self._notifications.end,
+            purged=self._indexes.forget if self._indexes else None,
         )
         directory.on_change(self._maintenance.directory_changed)
         submission = OutboxSubmission(
@@ -133,6 +140,8 @@ class MailboxStoreDaemon:
             submission,
             message_size_bytes=self._settings.limits.message_size_bytes,
             pressure=self._level,
+            members=members,
+            indexes=self._indexes,
         )
         self._store = store
         bounded = bool(self._settings.database_size_bytes)
@@ -155,6 +164,8 @@ class MailboxStoreDaemon:
             await self._pressure.stop()
         if self._maintenance is not None:
             await self._maintenance.stop()
+        if self._indexes is not None:
+            await self._indexes.stop()
         if self._agent is not None:
             await self._agent.stop()
         if self._directory is not None:
@@ -175,6 +186,8 @@ class MailboxStoreDaemon:
             details["rpc_connections"] = self._rpc.connections
         if self._agent is not None:
             details["hub_connections"] = self._agent.connections
+        if self._indexes is not None:
+            details["search_index_bytes"] = self._indexes.size_bytes
         return ServerStatus(
             name=self.name,
             role="store",
@@ -272,6 +285,18 @@ class MailboxStoreDaemon:
             ),
             delay_notice_ms=int(retry.delay_notice_seconds * 1000),
         )
+
+    def _make_indexes(
+        self, database: MailboxDatabase, members: FolderMembers, folder: Path
+    ) -> TextIndexes | None:
+        """They need SQLite's numbers of emails: rising in the order of commits, and never given twice."""
+        if self._engine is None or self._engine.dialect.name != "sqlite":
+            return None
+
+        def busy() -> bool:
+            return database.writer.waiting > 0 or self._level() != "normal"
+
+        return TextIndexes(folder, database, members, self._executor("index", 1), busy)
 
     async def _connect(self, hub: Hub) -> HubConnection:
         """Raises ConnectionFailed, also when another server than this hub answers there."""

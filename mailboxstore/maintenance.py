@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from sqlalchemy import Connection
@@ -34,9 +34,13 @@ class Maintenance:
         *,
         disconnected_keep_days: int,
         disconnected: Callable[[str], None],
+        purged: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        """`disconnected` is called with a mailbox that has no user here any more."""
+        """`disconnected` is called with a mailbox that has no user here any more, `purged` with one that is
+        gone.
+        """
         self._disconnected = disconnected
+        self._purged = purged
         self._database = database
         self._directory = directory
         self.keep_disconnected(disconnected_keep_days)
@@ -121,6 +125,8 @@ class Maintenance:
                 elif since_ms < before_ms:
                     log.info("mailbox purged", extra={"mailbox_id": mailbox_id})
                     await self._repeat(partial(_purge_step, mailbox_id))
+                    if self._purged is not None:
+                        await self._purged(mailbox_id)
             after = page[-1][0]
 
     async def _lives_here(self, mailbox_id: str) -> bool:

@@ -163,9 +163,9 @@ async def search(context: Context, command: Search, tag: bytes) -> Done:
         if saving:
             selected.saved = []  # RFC 5182 2.1: a SEARCH that fails empties it
         raise
-    numbers = [number for number in map(selected.view.number, found) if number]
+    numbers = selected.view.numbers_among(found)
     if saving:
-        selected.saved = saved_uids(command, [selected.view.uids[number - 1] for number in numbers])
+        selected.saved = saved_uids(command, selected.view.uids_of(numbers))
     context.out.write(response(tag, command, numbers, selected.view))
     return Done("Searched")
 

@@ -67,11 +67,11 @@ def saved_uids(command: Search, found: Sequence[int]) -> list[int]:
 
 def response(tag: bytes, command: Search, numbers: Sequence[int], view: View) -> bytes:
     """The untagged response for the message numbers found; empty when only SAVE was asked for."""
-    shown: Sequence[int] = [view.uids[number - 1] for number in numbers] if command.uid else numbers
+    shown: Sequence[int] = view.uids_of(numbers) if command.uid else numbers
     modseq = _modseq(command, numbers, view)
     if command.returns is None:
-        listed = b"".join(b" %d" % number for number in shown)
-        return b"* SEARCH%b%b\r\n" % (listed, b" (MODSEQ %d)" % modseq if modseq else b"")
+        listed = " ".join(["* SEARCH", *map(str, shown)]).encode("ascii")
+        return listed + (b" (MODSEQ %d)" % modseq if modseq else b"") + b"\r\n"
     if command.returns == ("SAVE",):
         return b""
     pieces = [b'* ESEARCH (TAG "%b")' % tag]

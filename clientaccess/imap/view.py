@@ -13,6 +13,8 @@ from foundation.interfaces.mailbox_store import SEEN, FlagColumns, FlagEntry, Ra
 
 _SYSTEM = 31
 _RECENT = 64
+_FEW = 8
+"""Looking one up costs about as much as passing over so many."""
 _AS_OLD = bytes(bits & _SYSTEM for bits in range(256))
 _AS_RECENT = bytes(bits & _SYSTEM | _RECENT for bits in range(256))
 _SHOWN = tuple(responses.flags(bits & _SYSTEM, recent=bool(bits & _RECENT)) for bits in range(128))
@@ -84,6 +86,13 @@ class View:
         """Message number; 0 when it is none of this view."""
         index = bisect_left(self._uids, uid)
         return index + 1 if index < len(self._uids) and self._uids[index] == uid else 0
+
+    def numbers_among(self, uids: Sequence[int]) -> list[int]:
+        """Message numbers of rising UIDs, without those that are none of this view."""
+        if len(uids) * _FEW < len(self._uids):
+            return [number for number in map(self.number, uids) if number]
+        wanted = frozenset(uids)
+        return [number for number, uid in enumerate(self._uids, 1) if uid in wanted]
 
     def uid(self, number: int) -> int:
         return self._uids[number - 1]
@@ -160,7 +169,7 @@ class View:
     def numbers(self, messages: SequenceSet, saved: Sequence[int], *, strict: bool = True) -> Sequence[int]:
         """A set of message numbers as rising numbers. Raises NoSuchMessage if strict."""
         if messages.saved:
-            return [number for number in map(self.number, saved) if number]
+            return self.numbers_among(saved)
         count = len(self._uids)
         chosen: list[tuple[int, int]] = []
         for first, last in messages.ranges:
@@ -176,7 +185,7 @@ class View:
     def numbers_of_uids(self, messages: SequenceSet, saved: Sequence[int]) -> Sequence[int]:
         """A set of UIDs as rising message numbers; what does not exist is left out (RFC 3501 6.4.8)."""
         if messages.saved:
-            return [number for number in map(self.number, saved) if number]
+            return self.numbers_among(saved)
         found = [
             range(bisect_left(self._uids, low) + 1, bisect_right(self._uids, high) + 1)
             for low, high in self.uid_ranges(messages)

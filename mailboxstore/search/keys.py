@@ -17,6 +17,9 @@ from foundation.interfaces.mailbox_store import (
     Refusal,
     TextContains,
 )
+from foundation.mail.decoding import fold
+from foundation.mail.listed_fields import LISTED
+from mailboxstore.search.index import can_find
 
 DEPTH_MAX = 50
 KEYS_MAX = 400
@@ -51,18 +54,38 @@ def in_database(key: Key) -> bool:
     return not isinstance(key, HeaderContains | BodyContains | TextContains)
 
 
-def in_text(key: Key) -> bool:
-    """Whether the text alone answers it."""
+def in_fields(key: Key) -> bool:
+    """Whether the listed fields of messages answer it."""
+    if not isinstance(key, HeaderContains) or key.name.lower().encode("ascii", "replace") not in LISTED:
+        return False
+    return "\r" not in key.text and "\n" not in key.text
+
+
+def in_index(key: Key) -> bool:
+    """Whether a text index answers it, as far as it goes."""
+    return isinstance(key, BodyContains | TextContains) and can_find(fold(key.text))
+
+
+def asks_index(key: Key) -> bool:
+    """Whether any part of it could be answered by a text index."""
+    return in_index(key) or any(asks_index(child) for child in children(key))
+
+
+def in_text(key: Key, *, indexed: bool) -> bool:
+    """Whether nothing but reading the messages answers it."""
     if isinstance(key, And | Or | Not):
-        return bool(children(key)) and all(in_text(child) for child in children(key))
+        return bool(children(key)) and all(in_text(child, indexed=indexed) for child in children(key))
+    if in_fields(key) or (indexed and in_index(key)):
+        return False
     return isinstance(key, HeaderContains | BodyContains | TextContains)
 
 
-def split(keys: tuple[Key, ...]) -> tuple[list[Key], list[Key], list[Key]]:
-    """Keys for the database, mixed ones, keys for the text."""
+def cheapest_first(keys: tuple[Key, ...], *, indexed: bool) -> tuple[list[Key], list[Key], list[Key]]:
+    """Keys for the database; those with sources of their own, listed fields first; keys for the text."""
     cheap: list[Key] = []
-    mixed: list[Key] = []
+    others: list[Key] = []
     text: list[Key] = []
     for key in keys:
-        (cheap if in_database(key) else text if in_text(key) else mixed).append(key)
-    return cheap, mixed, text
+        (cheap if in_database(key) else text if in_text(key, indexed=indexed) else others).append(key)
+    others.sort(key=lambda key: (not in_fields(key), not in_index(key)))
+    return cheap, others, text

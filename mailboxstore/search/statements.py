@@ -8,7 +8,9 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
+    LargeBinary,
     Select,
     and_,
     bindparam,
@@ -20,7 +22,11 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
+from foundation.database.prepared import Prepared
 from foundation.interfaces.mailbox_store import (
     And,
     DateIs,
@@ -49,6 +55,65 @@ TEXT_OF = (
     .where(_m.folder == bindparam("folder"), _m.uid.in_(bindparam("uids", expanding=True)))
     .order_by(_m.uid)
 )
+
+TEXT_OF_EMAILS = (
+    select(
+        _e.email,
+        _e.email_id,
+        _e.parts,
+        _e.prefix,
+        _e.content,
+        _e.content_sha256,
+        _e.size_bytes,
+        _e.header_size,
+    )
+    .where(_e.email.in_(bindparam("emails", expanding=True)))
+    .order_by(_e.email)
+)
+EMAIL_ID_OF = select(_e.email_id).where(_e.email == bindparam("email"))
+NEWEST_EMAIL = select(func.max(_e.email))
+MEMBERS_PAGE = Prepared(
+    select(_m.uid, _m.email)
+    .where(_m.folder == bindparam("folder"), _m.uid > bindparam("after"))
+    .order_by(_m.uid)
+    .limit(bindparam("limit"))
+)
+
+
+class _Holds(FunctionElement[bool]):
+    """Whether octets have others in them."""
+
+    type = Boolean()
+    inherit_cache = True
+
+
+@compiles(_Holds)
+def _instr(element: _Holds, compiler: SQLCompiler, **options: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **options)}) > 0"
+
+
+@compiles(_Holds, "postgresql")
+def _position(element: _Holds, compiler: SQLCompiler, **options: Any) -> str:
+    octets, sought = (compiler.process(one, **options) for one in element.clauses)
+    return f"position({sought} in {octets}) > 0"
+
+
+_searched = _e.searched_fields
+FIELDS_WITH = Prepared(
+    select(_m.uid, _searched)
+    .join(emails, _e.email == _m.email)
+    .where(
+        _m.folder == bindparam("folder"),
+        _m.uid.between(bindparam("first"), bindparam("last")),
+        or_(
+            _Holds(_searched, bindparam("sought", type_=LargeBinary)),
+            _searched.is_(None),
+            func.length(_searched) == 0,
+        ),
+    )
+    .order_by(_m.uid)
+)
+"""Messages whose listed fields may have the octets: where those are in them, or are not known."""
 
 
 def uids_where(folder: int, key: Key, now_ms: int) -> Select[Any]:

@@ -1,0 +1,85 @@
+"""Which email stands at which UID of a folder: what joins a folder with an index. Kept in memory, within a
+bound, for folders that are searched.
+
+A UID is given once, so the next UID and the number of messages tell whether anything came or went.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from foundation.database.readers import Readers
+from mailboxstore.database.changes import FolderRow
+from mailboxstore.search import statements
+
+MESSAGES_A_PAGE = 20_000
+KEPT_MESSAGES_MAX = 1_000_000
+"""16 bytes each."""
+
+
+@dataclass(frozen=True)
+class Members:
+    uids: array[int]
+    """Rising."""
+    emails: array[int]
+    """In the same order."""
+
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        return zip(self.uids, self.emails, strict=True)
+
+    def later_than(self, email: int) -> list[int]:
+        """UIDs of later emails."""
+        if not self.emails or max(self.emails) <= email:
+            return []
+        return [uid for uid, one in self.pairs() if one > email]
+
+
+class FolderMembers:
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
+        self._kept: OrderedDict[int, tuple[tuple[int, int], Members]] = OrderedDict()
+        self._count = 0
+
+    async def of(self, folder: FolderRow) -> Members:
+        """As of the row, or a little later."""
+        state = (folder.uid_next, folder.messages)
+        known = self._kept.get(folder.folder)
+        if known is not None and known[0] == state:
+            self._kept.move_to_end(folder.folder)
+            return known[1]
+        members = await self._read(folder.folder)
+        if len(members.uids) == folder.messages and (not members.uids or members.uids[-1] < folder.uid_next):
+            self._keep(folder.folder, state, members)
+        return members
+
+    async def _read(self, folder: int) -> Members:
+        members = Members(array("Q"), array("Q"))
+        after = 0
+
+        def query(connection: Connection) -> list[tuple[int, int]]:
+            values = {"folder": folder, "after": after, "limit": MESSAGES_A_PAGE}
+            return statements.MEMBERS_PAGE.rows(connection, values)
+
+        while page := await self._readers.run(query):
+            uids, emails = zip(*page, strict=True)
+            members.uids.extend(uids)
+            members.emails.extend(emails)
+            after = uids[-1]
+            if len(page) < MESSAGES_A_PAGE:
+                break
+        return members
+
+    def _keep(self, folder: int, state: tuple[int, int], members: Members) -> None:
+        old = self._kept.pop(folder, None)
+        if old is not None:
+            self._count -= len(old[1].uids)
+        self._kept[folder] = (state, members)
+        self._count += len(members.uids)
+        while self._count > KEPT_MESSAGES_MAX:
+            _, (_, oldest) = self._kept.popitem(last=False)
+            self._count -= len(oldest.uids)
