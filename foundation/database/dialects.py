@@ -27,6 +27,7 @@ _PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=ON",
     f"PRAGMA cache_size=-{CACHE_SIZE_KIB}",
+    "PRAGMA temp_store=MEMORY",  # savepoints keep what they may undo there, not in a file
     f"PRAGMA wal_autocheckpoint={WAL_PAGES_BEFORE_CHECKPOINT}",
     f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}",
 )

@@ -39,10 +39,16 @@ def test_settings_of_a_sqlite_connection(tmp_path: Path) -> None:
     with engine.connect() as connection, connection.begin():
         settings = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "temp_store")
         }
     engine.dispose()
-    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+    assert settings == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "busy_timeout": 5000,
+        "temp_store": 2,
+    }
     assert (tmp_path / "a.sqlite").exists()
 
 
