@@ -21,6 +21,9 @@ from tests.harness.patience import POLL_SECONDS, patient
 
 T = TypeVar("T")
 
+FETCHED_AT_ONCE = 500
+"""Messages named in one command, whose line is bounded."""
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -171,10 +174,12 @@ class Box:
         return self.fetch(self._search("ALL"))
 
     def fetch(self, numbers: list[bytes]) -> list[bytes]:
-        if not numbers:
-            return []
-        _, answer = self.connection.fetch(b",".join(numbers).decode(), "(BODY.PEEK[])")
-        return [part[1] for part in answer if isinstance(part, tuple)]
+        found: list[bytes] = []
+        for start in range(0, len(numbers), FETCHED_AT_ONCE):
+            page = b",".join(numbers[start : start + FETCHED_AT_ONCE]).decode()
+            _, answer = self.connection.fetch(page, "(BODY.PEEK[])")
+            found += [part[1] for part in answer if isinstance(part, tuple)]
+        return found
 
     def idle(self, seconds: float) -> None:
         """Returns when the server tells of a change, or after so long (RFC 2177; imaplib has it from 3.14

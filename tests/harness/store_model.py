@@ -15,16 +15,13 @@ from foundation.interfaces.mailbox_store import DELETED, SEEN
 from foundation.mail.envelope import Recipient
 from mailboxstore.database.names import FIRST_FOLDERS
 from mailboxstore.database.units import WAITING
+from tests.harness.crash_machine import Refused
 
 REPORTS = "reports.example"
 """Domain of the Message-IDs of reports."""
 
 Operation = Literal["add", "remove", "replace"]
 Verdict = Literal["taken", "failed", "deferred"]
-
-
-class Refused(Exception):
-    """The store refuses it, for this reason."""
 
 
 @dataclass
