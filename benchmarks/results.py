@@ -19,6 +19,8 @@ class Result:
 
     case: Case
     rounds: tuple[list[Measures], list[Measures]] = field(default_factory=lambda: ([], []))
+    seconds: float = 0.0
+    """That measuring it took, with all rounds."""
 
     def median_of(self, system: int, key: str) -> float | None:
         values = [measures[key] for measures in self.rounds[system] if key in measures]
@@ -136,6 +138,7 @@ def as_json(results: Sequence[Result], names: Sequence[str], facts: dict[str, An
         {
             "case": result.case.name,
             "title": result.case.title,
+            "seconds": round(result.seconds, 1),
             "metrics": [_metric(result, metric) for metric in result.case.metrics],
             "growth": [_growth(result, growth) for growth in result.case.growths],
             "rounds": {name: result.rounds[place] for place, name in enumerate(names)},

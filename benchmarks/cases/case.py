@@ -58,8 +58,8 @@ class Run:
     scale: float = 1.0
     known: MutableMapping[str, float] = field(default_factory=dict)
     """What a case keeps from its preparation."""
-    larger: MutableMapping[str, System] = field(default_factory=dict)
-    """Systems with ten times the mailboxes, by name, that a case started; they are stopped after it."""
+    siblings: list[System] = field(default_factory=list)
+    """Systems that a case started; they are stopped after it."""
 
     def scaled(self, load: Load) -> Load:
         return replace(load, count=max(20, round(load.count * self.scale)))

@@ -17,7 +17,6 @@ MESSAGES = 10_000
 MESSAGE_BYTES = 2048
 DELIVERED = 100
 
-MAILBOXES_FACTOR = 10
 DELIVERIES = 600
 STRIDE = 7919
 """A prime: each message goes to a mailbox far from the last one's."""
@@ -108,19 +107,24 @@ async def _over(run: Run, system: System, user: User) -> Measures:
 # --- mailboxes in a system ---
 
 
-async def start_larger(run: Run, system: System) -> Measures:
-    """A second one beside it; every mailbox of both has got something before."""
-    larger = system.sibling(MAILBOXES_FACTOR * len(system.users))
-    run.larger[system.name] = larger
-    await larger.start()
-    for each in (system, larger):
-        async with _deliveries(each, len(each.users), [user.address for user in each.users]) as flood:
+async def start_both(run: Run, system: System) -> Measures:
+    """Two new ones, where every mailbox has got something before."""
+    for factor in (1, 10):
+        sibling = system.sibling(factor * len(system.users))
+        run.siblings.append(sibling)
+        await sibling.start()
+        async with _deliveries(sibling, len(sibling.users), _addresses(sibling)) as flood:
             await flood.send()
     return {}
 
 
+def _addresses(system: System) -> list[str]:
+    return [user.address for user in system.users]
+
+
 async def among_many_mailboxes(run: Run, system: System) -> Measures:
-    once, ten_times = [await _among(run, each) for each in (system, run.larger[system.name])]
+    siblings = [sibling for sibling in run.siblings if sibling.name == system.name]
+    once, ten_times = [await _among(run, sibling) for sibling in siblings]
     return once | {tenfold(key): value for key, value in ten_times.items()}
 
 
@@ -135,7 +139,7 @@ async def _among(run: Run, system: System) -> Measures:
     hub = await until_visible(system, Load(run.count(THROUGH_THE_HUB), door="smtp"))
     count = run.count(DELIVERIES)
     async with (
-        _deliveries(system, count, [user.address for user in system.users]) as flood,
+        _deliveries(system, count, _addresses(system)) as flood,
         Usage(system.roots()) as usage,
     ):
         await flood.send()
@@ -177,7 +181,7 @@ CASES: tuple[Case, ...] = (
         "Mailboxes",
         (),
         among_many_mailboxes,
-        prepare=start_larger,
+        prepare=start_both,
         growths=(
             Growth("start", "start until all servers are ready, s", CONSTANT),
             Growth("memory", "memory after the start, MiB", CONSTANT),

@@ -11,7 +11,7 @@ from benchmarks.cases.case import CONSTANT, Case, Growth, Measures, Metric, Run,
 from benchmarks.cases.sending import Flood, Load, others, relayed
 from benchmarks.load import smtp
 from benchmarks.load.sink import Sink
-from benchmarks.processes import Usage, memory_bytes
+from benchmarks.processes import Usage, cpu_seconds, memory_bytes
 from benchmarks.systems.system import REFUSING_DOMAIN, RELAY_DOMAIN, SILENT_DOMAIN, System
 
 QUEUED = 100_000
@@ -21,7 +21,7 @@ BESIDE = 1_000
 SIZE = 1024
 STARTS = 3
 SETTLE_SECONDS = 3.0
-LOOK_SECONDS = 0.01
+LOOK_SECONDS = 0.02
 STALLED_SECONDS = 5.0
 
 
@@ -43,11 +43,20 @@ async def drain(system: System, *expected: tuple[Sink, int]) -> None:
     await arrived
 
 
+async def _deferred(system: System, count: int) -> None:
+    """Until so many wait for a later attempt: the last ones may be on their first one."""
+    while True:
+        if await system.waiting() >= count:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+
+
 async def drained(run: Run, system: System) -> Measures:
     """A queue that waits for a next hop, from its return on."""
     count, sink = run.count(DRAINED), run.hops.sink
     await sink.stop()
     await fill(system, count, RELAY_DOMAIN)
+    await _deferred(system, count)
     sink.reset()
     await sink.start()
     async with Usage(system.roots()) as usage:
@@ -87,6 +96,8 @@ class Started:
     """Until the hub greets."""
     all_seconds: float
     """Until all servers are ready."""
+    cpu_seconds: float
+    """Of all servers until then."""
     memory: int
 
 
@@ -96,6 +107,7 @@ async def _start_anew(system: System) -> Started:
     return Started(
         median(start.hub_seconds for start in found),
         median(start.all_seconds for start in found),
+        median(start.cpu_seconds for start in found),
         max(start.memory for start in found),
     )
 
@@ -108,9 +120,9 @@ async def _restart(system: System) -> Started:
     hub_seconds = time.perf_counter() - began
     await starting
     all_seconds = time.perf_counter() - began
-    memory = memory_bytes(system.roots())
+    cpu, memory = cpu_seconds(system.roots()), memory_bytes(system.roots())
     await asyncio.sleep(SETTLE_SECONDS)
-    return Started(hub_seconds, all_seconds, max(memory, memory_bytes(system.roots())))
+    return Started(hub_seconds, all_seconds, cpu, max(memory, memory_bytes(system.roots())))
 
 
 async def _greeted(system: System) -> None:
@@ -159,6 +171,7 @@ async def _queue_of(system: System, sink: Sink, count: int) -> tuple[Measures, i
         "accept_cpu": filling.cpu_seconds / count * 1000,
         "start": started.hub_seconds,
         "ready": started.all_seconds,
+        "start_cpu": started.cpu_seconds,
         "drain": rate,
         "drain_cpu": draining.cpu_seconds / count * 1000,
     }
@@ -199,6 +212,7 @@ CASES: tuple[Case, ...] = (
         alone=True,
         growths=(
             Growth("start", "start until the hub greets, s", CONSTANT),
+            Growth("start_cpu", "CPU s of all servers until they are ready", CONSTANT),
             Growth("accept_cpu", "CPU ms a message accepted", CONSTANT),
             Growth("drain_cpu", "CPU ms a message drained", CONSTANT),
         ),

@@ -178,8 +178,10 @@ async def logons(run: Run, system: System) -> Measures:
 
 
 async def idle_memory(run: Run, system: System, door: Door) -> Measures:
-    """What many connections in IDLE take, each."""
+    """What many connections in IDLE take, each. In new processes: those that had many before keep memory."""
     count = run.count(IDLE_CONNECTIONS)
+    await system.stop()
+    await system.start()
     async with AsyncExitStack() as stack:
         for number in range(WARMING_CONNECTIONS):  # what the first ones need once is not theirs
             await _idle(stack, system, door, number)

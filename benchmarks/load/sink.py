@@ -146,7 +146,9 @@ class NextHops:
     def __post_init__(self) -> None:
         object.__setattr__(self, "silence", Silent(self.silent.port))
 
-    async def start(self) -> None:
+    async def only_the_sink(self) -> None:
+        """As every case finds them."""
+        await self.stop()
         await self.sink.start()
 
     async def stop(self) -> None:

@@ -80,6 +80,9 @@ class PostfixDovecot:
         folder = self._folder.with_name(f"{self._folder.name}-{mailboxes}")
         return PostfixDovecot(folder, mailboxes, self._relayed, two_sites=self.two_sites)
 
+    async def waiting(self) -> int:
+        return sum(len(files) for _, _, files in os.walk(self._folder / "first-queue" / "deferred"))
+
     async def try_now(self) -> None:
         process = await asyncio.create_subprocess_exec("postqueue", "-c", str(self._folder / "first"), "-f")
         if await process.wait() != 0:

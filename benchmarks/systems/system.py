@@ -51,6 +51,10 @@ class System(Protocol):
         """Another one of its kind beside it, with so many mailboxes; not yet started."""
         ...
 
+    async def waiting(self) -> int:
+        """How many messages wait for a later attempt."""
+        ...
+
     async def try_now(self) -> None:
         """What waits for a later attempt is tried at once, as an operator asks for it."""
         ...

@@ -6,12 +6,14 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.systems.system import DOMAIN, Door, User, client_tls, free_ports, users
 from config.reader import read_topology
 from foundation.directory.changes import DirectoryChanges
+from foundation.interfaces.control import Control
 from foundation.passwords import hash_password
 from foundation.tls import Identity
 from waypost.cli.control import Servers
@@ -19,7 +21,9 @@ from waypost.world import real_world
 
 _COMMAND = (sys.executable, "-m", "waypost")
 READY_SECONDS = 60
-RETRY_SECONDS = 60.0
+ANSWER_SECONDS = 60.0
+
+T = TypeVar("T")
 
 
 class Waypost:
@@ -83,11 +87,23 @@ class Waypost:
         folder = self._folder.with_name(f"{self._folder.name}-{mailboxes}")
         return Waypost(folder, mailboxes, self._relayed, two_sites=self.two_sites)
 
+    async def waiting(self) -> int:
+        return sum(
+            int(status.details["queued"]) for status in await self._ask(lambda control: control.status())
+        )
+
     async def try_now(self) -> None:
+        await self._ask(lambda control: control.retry("", ()))
+
+    async def _ask(self, question: Callable[[Control], Awaitable[T]]) -> list[T]:
+        """All hubs. Raises RuntimeError."""
+        found = []
         async with Servers(read_topology(self._config, {}), roles=("hub",)) as servers:
-            for answer in await servers.ask(lambda control: control.retry("", ()), RETRY_SECONDS):
+            for answer in await servers.ask(question, ANSWER_SECONDS):
                 if answer.value is None:
                     raise RuntimeError(f"{answer.server.name}: {answer.reason}")
+                found.append(answer.value)
+        return found
 
     def roots(self) -> Sequence[int]:
         assert self._process is not None
