@@ -22,6 +22,7 @@ import hubtransport.queues.submission
 import mailboxstore.database.guards
 import mailboxstore.outbox.submission
 from foundation.mail.errors import MailError
+from foundation.pressure.levels import LEVELS, Gauge, Level
 from foundation.smtp.reply import Reply
 from hubtransport.delivery.conclude import Concluder
 from hubtransport.explain import HubExplainer
@@ -32,6 +33,8 @@ from mailboxstore.delivery import filing
 from mailboxstore.notifications import Notifications
 from mailboxstore.outbox.agent import OutboxAgent
 from mailboxstore.outbox.outcome import Outcome
+from waypost.simulator.machine import Process
+from waypost.simulator.world import SimulatedExecutor
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -243,6 +246,33 @@ def explain_leaves_out_a_way(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(HubExplainer, "explain", forgetful)
 
 
+def mail_does_not_follow_a_moved_mailbox(patch: pytest.MonkeyPatch) -> None:
+    async def never(self: Concluder, unit: Any, result: Any) -> bool:
+        return False
+
+    patch.setattr(Concluder, "_moved", never)
+
+
+def back_pressure_never_ends(patch: pytest.MonkeyPatch) -> None:
+    wanted = Gauge._wanted
+
+    def stays(self: Gauge, value: float) -> Level:
+        return max(self.level, wanted(self, value), key=LEVELS.index)
+
+    patch.setattr(Gauge, "_wanted", stays)
+
+
+def a_commit_is_answered_before_it_is_on_the_disk(patch: pytest.MonkeyPatch) -> None:
+    """As with synchronous=OFF: whatever was committed last may be lost, answered or not."""
+    patch.setattr(SimulatedExecutor, "_pending", lambda self, pending: None)
+    create = Process.__init__
+
+    def made(self: Process, *arguments: Any, **fields: Any) -> None:
+        create(self, *arguments, **fields, commit_pending=True)
+
+    patch.setattr(Process, "__init__", made)
+
+
 SABOTAGES = (
     Sabotage("hub answers 250 before its commit", 4, hub_answers_before_its_commit),
     Sabotage("hub does not commit the transfer key", 9, hub_does_not_commit_the_key),
@@ -263,4 +293,7 @@ SABOTAGES = (
     Sabotage("a repeated submission is filed again", 31, a_repeated_submission_is_filed_again),
     Sabotage("a Sent copy is lost", 1, sent_copy_is_forgotten_with_the_outbox_entry),
     Sabotage("explain leaves out a way", 8, explain_leaves_out_a_way),
+    Sabotage("mail does not follow a moved mailbox", 1, mail_does_not_follow_a_moved_mailbox),
+    Sabotage("back pressure never ends", 1, back_pressure_never_ends),
+    Sabotage("250 before the commit is on the disk", 1, a_commit_is_answered_before_it_is_on_the_disk),
 )

@@ -70,7 +70,8 @@ def torn(data: bytes, index: bytes, pending: bool, random: Random) -> tuple[byte
     if pending and log.ends and frames_in_database(index) <= frames_before:
         cut = random.randrange(begin, log.end)
         return data[:cut] + _remains(random, data[cut : log.end]), "torn commit"
-    return data[: log.end] + _leftovers(random, data, log), "torn tail"
+    # Of the next transaction, which had not come far: no salts fit.
+    return data[: log.end] + random.randbytes(random.randint(1, _GARBAGE_BYTES_MAX)), "torn tail"
 
 
 def _remains(random: Random, lost: bytes) -> bytes:
@@ -81,12 +82,3 @@ def _remains(random: Random, lost: bytes) -> bytes:
     if kind == "zeros" and any(lost):
         return bytes(len(lost))
     return bytes(byte ^ 0xFF for byte in lost[:1]) + random.randbytes(len(lost) - 1)
-
-
-def _leftovers(random: Random, data: bytes, log: Log) -> bytes:
-    """What is behind the last transaction and belongs to none: of the next one, or of an earlier round."""
-    if log.ends and random.random() < 0.5:
-        # Frames with the right salts: only their checksums, which cover all before them, are wrong.
-        frame = data[log.end - log.frame_bytes : log.end]
-        return frame * random.randint(1, 3)
-    return random.randbytes(random.randint(1, _GARBAGE_BYTES_MAX))

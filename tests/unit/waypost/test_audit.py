@@ -247,6 +247,29 @@ def test_a_repeated_transfer_is_not_a_double() -> None:
     assert counted(audit(events)) == {"accepted": 1, "delivered": 1}
 
 
+def test_what_an_operator_released_may_have_arrived_all_the_same() -> None:
+    """hub-a had taken it and never said so; what was released went by hub-b, and the guard merged both."""
+    release = "released by an operator: its disk was thought to be gone"
+    events = [
+        event("RECEIVE", "store-a", B, source="STOREDRIVER", transfer_key="s-1", next_hop="access"),
+        event("RESUBMIT", "store-a", B, source="ADMIN", transfer_key="k-1", next_hop="hub-a", reason=release),
+        event("SUBMIT", "store-a", B, source="STOREDRIVER", transfer_key="k-9", next_hop="hub-b"),
+        event("RECEIVE", "hub-a", B, transfer_key="k-1", next_hop="store-a"),
+        event("RECEIVE", "hub-b", B, transfer_key="k-9", next_hop="store-a"),
+        *delivered(B, key="k-2", hub="hub-a"),
+        event("TRANSFER", "hub-b", B, source="ROUTING", transfer_key="k-3", next_hop="store-a"),
+        event("SEND", "hub-b", B, source="LMTP", transfer_key="k-3", next_hop="store-a"),
+        event(
+            *("DUPLICATEDELIVER", "store-a", B),
+            source="LMTP",
+            transfer_key="k-3",
+            next_hop="hub-b",
+            mailbox_id=f"box-{B}",
+        ),
+    ]
+    assert counted(audit(events)) == {"accepted": 1, "delivered": 1, "merged": 1}
+
+
 def test_what_its_guard_kept_from_a_second_delivery_is_merged() -> None:
     events = submitted(B, C) + delivered(B)
     events += [
