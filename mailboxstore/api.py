@@ -209,11 +209,13 @@ class Store:
         names: tuple[bytes, ...] = (),
     ) -> AsyncIterator[Columns]:
         await self._mailbox(mailbox_id)
-        wanted = frozenset(names)
+        contents, wanted = self._database.contents, frozenset(names)
         after = 0
 
         def query(connection: Connection) -> tuple[Columns, int]:
-            return reading.columns_page(connection, mailbox_id, folder_id, uids, columns, wanted, after)
+            return reading.columns_page(
+                connection, contents, mailbox_id, folder_id, uids, columns, wanted, after
+            )
 
         while True:
             page, after = await self._database.readers.run(query)

@@ -25,10 +25,12 @@ class Item(msgspec.Struct, frozen=True):
     template: bytes
     """With a place for the value."""
     needs: tuple[Column, ...] = ()
-    values: Callable[..., Iterable[Value]] = zip
+    values: Callable[..., Iterable[Value | None]] = zip
     """Of the columns needed: what is shown of each message."""
     names: frozenset[bytes] = frozenset()
     """Header fields that it is made of, in lower case."""
+    kept: bool = True
+    """Small enough to be kept."""
 
 
 class Table:
@@ -41,7 +43,12 @@ class Table:
         self.names = tuple(sorted({name for item in items for name in item.names}))
         self._template = b"* %d FETCH (" + b" ".join(item.template for item in items) + b")\r\n"
 
-    def values(self, columns: Mapping[Column, Sequence[Any]]) -> list[list[Value]]:
+    @property
+    def whole(self) -> bool:
+        """Messages themselves are shown."""
+        return "content" in self.needs
+
+    def values(self, columns: Mapping[Column, Sequence[Any]]) -> list[list[Value | None]]:
         """What is shown, for each stored item."""
         return [list(item.values(*[columns[name] for name in item.needs])) for item in self.stored]
 
@@ -72,21 +79,29 @@ class Table:
 
 def table(items: Sequence[FetchItem]) -> Table | None:
     """None: some of them need the message itself."""
-    found = [_header_item(item) if isinstance(item, Section) else _ITEMS.get(item) for item in items]
+    found = [_section_item(item) if isinstance(item, Section) else _ITEMS.get(item) for item in items]
     known = [item for item in found if item is not None]
     return Table(known) if len(known) == len(found) else None
 
 
-def _header_item(section: Section) -> Item | None:
-    if section.part or section.text != "HEADER.FIELDS" or section.partial is not None:
+def _section_item(section: Section) -> Item | None:
+    if section.part or section.partial is not None:
+        return None
+    template = section.label.replace(b"%", b"%%") + b" %b"
+    if section.text == "":
+        return Item(template, ("content",), _contents, kept=False)
+    if section.text != "HEADER.FIELDS":
         return None
     names = frozenset(field.lower() for field in section.fields)
-    template = section.label.replace(b"%", b"%%") + b" %b"
     return Item(template, ("header_fields",), partial(_header_fields, names), names)
 
 
 def _header_fields(names: frozenset[bytes], texts: Sequence[bytes]) -> Iterable[Value]:
-    return [responses.literal(choose_fields(text, names)) for text in texts]
+    return map(responses.literal, choose_fields(texts, names))
+
+
+def _contents(messages: Sequence[bytes | None]) -> Iterable[Value | None]:
+    return [responses.literal(content) if content is not None else None for content in messages]
 
 
 def from_header(header: bytes, names: Iterable[bytes]) -> bytes:

@@ -37,19 +37,18 @@ async def fetch(context: Context, command: Fetch) -> Done:
         numbers = selected.view.changed_since(numbers, command.changed_since)
     if not numbers:
         return Done("Nothing to fetch")
+    given, others = 0, numbers
     if by_column is not None:
-        missing = await show_columns(context, selected, by_column, numbers)
-    else:
-        missing = await _from_store(context, selected, plan, numbers, command)
-    if missing and not command.uid:  # RFC 2180 4.1.2
+        given, others = await show_columns(context, selected, by_column, numbers)
+    if others:
+        given += await _from_store(context, selected, plan, others)
+    if given < len(numbers) and not command.uid:  # RFC 2180 4.1.2
         raise Rejected("Some of the messages no longer exist", b"EXPUNGEISSUED")
     return Done("Fetched")
 
 
-async def _from_store(
-    context: Context, selected: Selected, plan: Plan, numbers: Sequence[int], command: Fetch
-) -> bool:
-    """True when some of the messages are gone."""
+async def _from_store(context: Context, selected: Selected, plan: Plan, numbers: Sequence[int]) -> int:
+    """How many of the messages were there."""
     view = selected.view
     marks = plan.sees and not selected.read_only
     given = 0
@@ -62,7 +61,7 @@ async def _from_store(
                 if number:
                     given += await _one(context, selected, plan, number, record, seen.get(record.uid))
             await context.out.flush()
-    return given < len(numbers)
+    return given
 
 
 async def _mark_seen(context: Context, selected: Selected, batch: Sequence[Record]) -> dict[int, FlagEntry]:

@@ -36,10 +36,11 @@ class KeptFolder:
         self.used = self._all.tick()
         return self._items.get(name, NOTHING)
 
-    def add(self, name: bytes, uids: Iterable[int], values: Iterable[Value]) -> None:
+    def add(self, name: bytes, uids: Iterable[int], values: Iterable[Value | None]) -> None:
         """Values of an item. One folder gets at most half of all room: what has none is not kept."""
         known = self._items.get(name, NOTHING)
-        new = {uid: value for uid, value in zip(uids, values, strict=True) if uid not in known}
+        pairs = zip(uids, values, strict=True)
+        new = {uid: value for uid, value in pairs if value is not None and uid not in known}
         size = sum(len(value) for value in new.values() if isinstance(value, bytes)) + ENTRY_BYTES * len(new)
         if self.size_bytes + size > self._all.bytes_max // 2:
             return

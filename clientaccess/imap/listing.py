@@ -5,31 +5,41 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from clientaccess.imap.columns import Table, from_header
 from clientaccess.imap.context import Context, streaming
 from clientaccess.imap.kept import Value, Values
 from clientaccess.imap.search import as_ranges
 from clientaccess.imap.selected import Selected
+from clientaccess.imap.view import View
 from foundation.interfaces.mailbox_store import Column, Fields, Ranges
 
 SHOWN_AT_ONCE = 500
 
+Fresh = Mapping[int, Value | None]
+"""An item's values as they came from the store; None: it has none for the message."""
 
-async def show_columns(context: Context, selected: Selected, table: Table, numbers: Sequence[int]) -> bool:
-    """True when some of the messages are gone."""
+
+class Shown(NamedTuple):
+    given: int
+    large: list[int]
+    """Numbers of messages that are to be shown in another way: they are too large for a column."""
+
+
+async def show_columns(context: Context, selected: Selected, table: Table, numbers: Sequence[int]) -> Shown:
+    """Shows those messages that are not gone."""
     view = selected.view
-    wanted = len(numbers)
+    large: list[int] = []
     if selected.pending:
         gone = frozenset(selected.pending)
         numbers = [number for number in numbers if view.uid(number) not in gone]
     uids = view.uids_of(numbers)
     kept = [selected.kept.get(item.template) for item in table.stored]
-    lacking = [uid for uid in uids if any(uid not in values for values in kept)] if kept else []
+    lacking = _lacking(uids, kept)
     given = at = 0
 
-    async def show(end: int, fresh: Sequence[Values]) -> None:
+    async def show(end: int, fresh: Sequence[Fresh]) -> None:
         nonlocal at, given
         while at < end:
             stop = min(end, at + SHOWN_AT_ONCE)
@@ -45,12 +55,26 @@ async def show_columns(context: Context, selected: Selected, table: Table, numbe
         ranges = view.ranges(numbers) if len(lacking) == len(uids) else as_ranges(lacking)
         async with streaming(_fresh(context, selected, table, ranges)) as pages:
             async for last_uid, fresh in pages:
+                if table.whole:
+                    large += _lacking_value(view, fresh)
                 await show(bisect_right(uids, last_uid), fresh)
     await show(len(uids), [{} for _ in kept])
-    return given < wanted
+    return Shown(given, large)
 
 
-def _found(uids: Sequence[int], fresh: Values, kept: Values) -> list[Value | None]:
+def _lacking_value(view: View, fresh: Sequence[Fresh]) -> list[int]:
+    found = {uid for values in fresh for uid, value in values.items() if value is None}
+    return [number for number in map(view.number, sorted(found)) if number]
+
+
+def _lacking(uids: Sequence[int], kept: Sequence[Values]) -> Sequence[int]:
+    """UIDs of which not all of the items are kept."""
+    if not all(kept):
+        return uids
+    return [uid for uid in uids if any(uid not in values for values in kept)] if kept else []
+
+
+def _found(uids: Sequence[int], fresh: Fresh, kept: Values) -> list[Value | None]:
     if not (fresh and kept):
         return list(map((fresh or kept).get, uids))
     return [fresh[uid] if uid in fresh else kept.get(uid) for uid in uids]
@@ -58,7 +82,7 @@ def _found(uids: Sequence[int], fresh: Values, kept: Values) -> list[Value | Non
 
 async def _fresh(
     context: Context, selected: Selected, table: Table, ranges: Ranges
-) -> AsyncIterator[tuple[int, list[dict[int, Value]]]]:
+) -> AsyncIterator[tuple[int, list[dict[int, Value | None]]]]:
     """Values of the stored items by UID, and the UID up to which they are known; what can be is kept."""
     pages = context.store.columns(context.mailbox_id, selected.folder_id, ranges, table.needs, table.names)
     async with streaming(pages) as batches:
@@ -69,7 +93,8 @@ async def _fresh(
                 uids, columns = await _with_headers(context, selected, table, uids, columns)
             shown = table.values(columns)
             for item, values in zip(table.stored, shown, strict=True):
-                selected.kept.add(item.template, uids, values)
+                if item.kept:
+                    selected.kept.add(item.template, uids, values)
             yield page.uids[-1], [dict(zip(uids, values, strict=True)) for values in shown]
 
 

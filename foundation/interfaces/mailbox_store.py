@@ -111,9 +111,13 @@ Column = Literal[
     "email_id",
     "thread_id",
     "header_fields",
+    "content",
 ]
 """What never changes of a message, in the words of Record. `header_fields`: the fields that were asked for as
-they stand, among others; None where only the message itself knows."""
+they stand, among others; None where only the message itself knows. `content`: the whole message; None where
+it has more than CONTENT_IN_COLUMN_BYTES."""
+
+CONTENT_IN_COLUMN_BYTES = 131072
 
 
 class Columns(msgspec.Struct, frozen=True, array_like=True):

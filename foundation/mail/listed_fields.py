@@ -63,9 +63,10 @@ def list_fields(header: bytes) -> Listed:
     return Listed(b"".join(texts), searched)
 
 
-def choose_fields(listed: bytes, names: Iterable[bytes]) -> bytes:
-    """Those of these names (lower case), with the empty line that ends them (RFC 3501 6.4.5)."""
-    return b"".join(_pattern(frozenset(names)).findall(listed)) + b"\r\n"
+def choose_fields(listed: Iterable[bytes], names: Iterable[bytes]) -> list[bytes]:
+    """Of each, the fields of these names (lower case) and the empty line that ends them (RFC 3501 6.4.5)."""
+    find = _pattern(frozenset(names)).findall
+    return [b"".join(find(fields)) + b"\r\n" for fields in listed]
 
 
 @lru_cache(maxsize=64)

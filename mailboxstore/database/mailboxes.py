@@ -125,7 +125,7 @@ def folder_by_name(connection: Connection, mailbox: int, name: str) -> FolderRow
 def folder_by_id(connection: Connection, mailbox_id: str, folder_id: str) -> FolderRow:
     """Refusal NONEXISTENT, also when the folder can't be selected."""
     values = {"mailbox_id": mailbox_id, "folder_id": folder_id}
-    row = connection.execute(statements.FOLDER_BY_ID, values).first()
+    row = statements.FOLDER_BY_ID.first(connection, values)
     if row is None:
         raise Refusal("NONEXISTENT", "The folder is gone")
     folder = folder_row(row)

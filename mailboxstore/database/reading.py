@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from foundation.database.content import Contents
 from foundation.interfaces.mailbox_store import (
+    CONTENT_IN_COLUMN_BYTES,
     Changes,
     Column,
     Columns,
@@ -31,6 +32,7 @@ from mailboxstore.database.ranges import locate, windows
 
 FLAGS_A_PAGE = 2000
 COLUMNS_A_PAGE = 500
+CONTENTS_A_PAGE = 100
 RECORDS_A_PAGE = 100
 PAGE_BYTES = 1024 * 1024
 
@@ -48,11 +50,11 @@ def flags_page(connection: Connection, folder: int, after_uid: int) -> FlagColum
 def changes_since(connection: Connection, mailbox_id: str, folder_id: str, modseq: int) -> Changes:
     """RFC 7162 3.2.5: everything with a greater modseq. A folder that is not there is `gone`."""
     values = {"mailbox_id": mailbox_id, "folder_id": folder_id}
-    found = connection.execute(statements.FOLDER_BY_ID, values).first()
-    if found is None or not found.selectable:
+    found = statements.FOLDER_BY_ID.first(connection, values)
+    row = folder_row(found) if found is not None else None
+    if row is None or not row.selectable:
         mailbox = find_mailbox(connection, mailbox_id)
         return Changes(highest_modseq=mailbox.modseq if mailbox else 0, uid_next=0, gone=True)
-    row = folder_row(found)
     if row.highest_modseq <= modseq:
         return Changes(highest_modseq=row.highest_modseq, uid_next=row.uid_next)
     values_since = {"folder": row.folder, "modseq": modseq}
@@ -114,6 +116,7 @@ def records_page(
 
 def columns_page(
     connection: Connection,
+    contents: Contents,
     mailbox_id: str,
     folder_id: str,
     ranges: Ranges,
@@ -121,21 +124,57 @@ def columns_page(
     names: frozenset[bytes],
     after_uid: int,
 ) -> tuple[Columns, int]:
-    """Some hundred messages, and where the next page begins (0: there is none). Refusal NONEXISTENT."""
+    """Some hundred messages, fewer with their content, and where the next page begins (0: there is none).
+    Refusal NONEXISTENT.
+    """
     folder = folder_by_id(connection, mailbox_id, folder_id).folder
     statement = statements.columns_in(columns)
+    a_page = CONTENTS_A_PAGE if "content" in columns else COLUMNS_A_PAGE
     range_of = locate(ranges)
     found: list[tuple[Any, ...]] = []
+    next_uid = 0
     for first, last in windows(ranges):
         if last <= after_uid:
             continue
-        missing = COLUMNS_A_PAGE - len(found)
+        missing = a_page - len(found)
         values = {"folder": folder, "first": max(first, after_uid + 1), "last": last, "limit": missing}
         rows = statement.rows(connection, values)
-        found += rows if (first, last) in ranges else [row for row in rows if range_of(row[0]) >= 0]
+        found += rows if range_of(first) == range_of(last) else [row for row in rows if range_of(row[0]) >= 0]
         if len(rows) == missing:
-            return _columns(found, columns, names), rows[-1][0]
-    return _columns(found, columns, names), 0
+            next_uid = rows[-1][0]
+            break
+    if "content" in columns and found:
+        found, cut_at = _with_content(connection, contents, found, columns.index("content") + 1)
+        next_uid = cut_at or next_uid
+    return _columns(found, columns, names), next_uid
+
+
+def _with_content(
+    connection: Connection, contents: Contents, rows: list[tuple[Any, ...]], place: int
+) -> tuple[list[tuple[Any, ...]], int]:
+    """The content of the email whose number stands there instead of it, and the last UID when it is cut."""
+    found: list[tuple[Any, ...]] = []
+    size_bytes = 0
+    for row in rows:
+        content = _content(connection, contents, row[place])
+        found.append((*row[:place], content, *row[place + 1 :]))
+        size_bytes += len(content or b"")
+        if size_bytes >= PAGE_BYTES and len(found) < len(rows):
+            return found, row[0]
+    return found, 0
+
+
+def _content(connection: Connection, contents: Contents, email: int) -> bytes | None:
+    row = statements.CONTENT_OF_EMAIL.first(connection, {"email": email})
+    if row is None:
+        return None
+    *place, data = row
+    stored = StoredEmail(*place)
+    if stored.size_bytes > CONTENT_IN_COLUMN_BYTES:
+        return None
+    if data is not None:
+        return stored.prefix + bytes(data)
+    return read_email(connection, contents, stored, 0, stored.size_bytes)
 
 
 def _columns(rows: list[tuple[Any, ...]], columns: tuple[Column, ...], names: frozenset[bytes]) -> Columns:

@@ -13,6 +13,7 @@ from sqlalchemy import Select, bindparam, delete, insert, literal_column, select
 from foundation.database.prepared import Prepared
 from foundation.interfaces.mailbox_store import Column
 from mailboxstore.database.tables import (
+    contents,
     emails,
     folders,
     mailboxes,
@@ -107,7 +108,7 @@ FOLDER_BY_ROLE = Prepared(
         _f.mailbox == bindparam("mailbox"), _f.role == bindparam("role"), _f.selectable
     )
 )
-FOLDER_BY_ID = (
+FOLDER_BY_ID = Prepared(
     select(*_FOLDER_COLUMNS)
     .join(mailboxes, _b.mailbox == _f.mailbox)
     .where(_f.folder_id == bindparam("folder_id"), _b.mailbox_id == bindparam("mailbox_id"))
@@ -278,7 +279,14 @@ _CONSTANT_COLUMNS: dict[Column, Any] = {
     "email_id": _e.email_id,
     "thread_id": _m.thread_id,
     "header_fields": _e.header_fields,
+    "content": _m.email,
 }
+CONTENT_OF_EMAIL = Prepared(
+    select(_e.prefix, _e.content, _e.content_sha256, _e.size_bytes, _e.header_size, contents.contents.c.data)
+    .join(contents.contents, contents.contents.c.id == _e.content)
+    .where(_e.email == bindparam("email"))
+)
+"""Where an email is; its content where it is in one row, else NULL."""
 
 
 @lru_cache(maxsize=64)

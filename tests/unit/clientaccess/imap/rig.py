@@ -243,7 +243,8 @@ class MemoryStore:
     ) -> list[bytes | int | None]:
         record = self._record(message, m.Fields(envelope=True, body_structure=True))
         listed = summarise(message.content).listed.fields if LISTED.issuperset(names) else b""
-        values = {"header_fields": listed or None}
+        small = len(message.content) <= m.CONTENT_IN_COLUMN_BYTES
+        values = {"header_fields": listed or None, "content": message.content if small else None}
         for name in ("email_id", "thread_id"):
             values[name] = getattr(record, name).encode()
         return [values[name] if name in values else getattr(record, name) for name in columns]

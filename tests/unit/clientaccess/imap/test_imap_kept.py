@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clientaccess.imap.kept import ENTRY_BYTES, Kept
+from foundation.interfaces.mailbox_store import CONTENT_IN_COLUMN_BYTES
 from tests.unit.clientaccess.imap.rig import MemoryStore, Talk
 
 ENCODED = (
@@ -82,3 +83,17 @@ def test_a_folder_is_forgotten_when_nobody_has_it_selected(uid_validity: int) ->
     assert (kept.folder("a", uid_validity) is folder) is (uid_validity == 1)
     del folder
     assert kept.size_bytes == 0 and not kept.folder("a", 1).get(b"x")
+
+
+async def test_whole_messages_small_and_large(store: MemoryStore, talk: Talk) -> None:
+    large = b"Subject: large\r\n\r\n" + b"x" * CONTENT_IN_COLUMN_BYTES + b"\r\n"
+    store.deliver(b"Subject: a\0b\r\n\r\n")
+    store.deliver(large)
+    store.deliver(b"Subject: last\r\n\r\nx\r\n")
+    await talk.ask("EXAMINE INBOX")
+    answer = await talk.ask("FETCH 1:* (UID BODY[] RFC822.SIZE)")
+    whole = b"".join(answer)
+    assert b"* 1 FETCH (UID 1 BODY[] {16}\r\nSubject: a\x80b\r\n\r\n RFC822.SIZE 16)" in whole
+    assert b"* 2 FETCH (UID 2 BODY[] {%d}\r\n%b RFC822.SIZE %d)" % (len(large), large, len(large)) in whole
+    assert b"* 3 FETCH (UID 3 BODY[] {20}\r\nSubject: last\r\n\r\nx\r\n RFC822.SIZE 20)" in whole
+    assert len(answer) == 4 and answer[-1].endswith(b"OK Fetched")
