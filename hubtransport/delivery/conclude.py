@@ -128,8 +128,8 @@ class Concluder:
         )
         await self._commit(unit, (), left, (event,), ())
 
-    async def expired(self, unit: Unit) -> None:
-        """Its time is over."""
+    async def expired(self, unit: Unit, *, stored: bool = False) -> None:
+        """Its time is over. `stored`: it was read from the database, and may have been taken up since."""
         now_ms = self._world.clock.now_ms()
         hop = Hop.parse(unit.hop)
         notices = (
@@ -150,7 +150,7 @@ class Concluder:
             reason=notices[0].diagnostic if notices else "",
         )
         ended = tuple(queued.position for queued in unit.recipients)
-        await self._commit(unit, ended, None, (event,), notices)
+        await self._commit(unit, ended, None, (event,), notices, stored=stored)
 
     async def _moved(self, unit: Unit, result: RecipientResult) -> bool:
         """The store says that the mailbox lives elsewhere, and the directory knows that by now: another way
@@ -191,11 +191,13 @@ class Concluder:
         events: tuple[TrackingEvent, ...],
         notices: Sequence[Notice],
         resubmitted: tuple[int, ...] = (),
+        *,
+        stored: bool = False,
     ) -> None:
         wait_seconds = COMMIT_RETRY_SECONDS_FIRST
         while True:
             try:
-                await self._try_commit(unit, ended, left, events, notices, resubmitted)
+                await self._try_commit(unit, ended, left, events, notices, resubmitted, stored)
                 return
             except MailError as error:
                 log.error(
@@ -213,6 +215,7 @@ class Concluder:
         events: tuple[TrackingEvent, ...],
         notices: Sequence[Notice],
         resubmitted: tuple[int, ...],
+        stored: bool,
     ) -> None:
         now_ms = self._world.clock.now_ms()
         reports, more = await make_reports(
@@ -223,16 +226,19 @@ class Concluder:
             ended=ended,
             left=left,
             resubmitted=resubmitted,
+            stored=stored,
             events=(*events, *more),
             reports=reports,
         )
         await self._store.writer.run(
             lambda connection: conclude(connection, conclusion),
-            lambda queued: self._committed(unit, left, queued),
+            lambda queued: self._committed(conclusion, queued),
         )
 
-    def _committed(self, unit: Unit, left: Unit | None, queued: tuple[QueuedMessage, ...] | None) -> None:
-        self._scheduler.done(unit)
+    def _committed(self, conclusion: Conclusion, queued: tuple[QueuedMessage, ...] | None) -> None:
+        left = conclusion.left
+        if not conclusion.stored:
+            self._scheduler.done(conclusion.unit)
         if queued is None:
             return
         if left is not None:

@@ -105,7 +105,7 @@ class Sweeper:
                 await self._concluder.expired(unit)
         while page := await self._store.readers.run(lambda connection: expired(connection, now_ms, PAGE)):
             for unit in page:
-                await self._concluder.expired(unit)
+                await self._concluder.expired(unit, stored=True)
             for hop in dict.fromkeys(unit.hop for unit in page):
                 await self._count(hop)
 
@@ -126,7 +126,7 @@ class Sweeper:
         while units := await self._store.readers.run(
             lambda connection: stored_units(connection, pattern, last, PAGE)
         ):
-            await self._resubmit(units, why)
+            await self._resubmit(units, why, stored=True)
             total += len(units)
         return total
 
@@ -164,11 +164,15 @@ class Sweeper:
             await self._count(hop)
         return total + len(stored_ones)
 
-    async def _resubmit(self, units: Sequence[Unit], why: str, source: Source = "QUEUE") -> None:
+    async def _resubmit(
+        self, units: Sequence[Unit], why: str, source: Source = "QUEUE", *, stored: bool = False
+    ) -> None:
         if not units:
             return
         events = tuple(self._resubmitted(unit, why, source) for unit in units)
-        await self._store.writer.run(lambda connection: resubmit(connection, units, events), self._submitted)
+        await self._store.writer.run(
+            lambda connection: resubmit(connection, units, events, stored=stored), self._submitted
+        )
 
     async def _count(self, hop: str) -> None:
         if Hop.parse(hop).kind == "unreachable":

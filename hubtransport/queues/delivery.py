@@ -52,6 +52,8 @@ class Conclusion(msgspec.Struct, frozen=True, kw_only=True):
     """What is left goes on in memory."""
     resubmitted: tuple[int, ...] = ()
     """Recipients that go back to the categorizer."""
+    stored: bool = False
+    """Only if nobody took it into memory since it was read: it may be on its way then."""
     events: tuple[TrackingEvent, ...] = ()
     reports: Reports = ()
 
@@ -142,7 +144,7 @@ def conclude(connection: Connection, conclusion: Conclusion) -> tuple[QueuedMess
         }
         changed = statements.defer_unit.run(connection, values)
     else:
-        changed = statements.delete_unit.run(connection, {"of_key": unit.key})
+        changed = _delete(connection, unit.key, stored=conclusion.stored)
     if not changed:
         return None
     if left is not None and left.key != unit.key:
@@ -241,13 +243,13 @@ def stored_units(connection: Connection, pattern: str, last: str, count: int) ->
 
 
 def resubmit(
-    connection: Connection, units: Sequence[Unit], events: Sequence[TrackingEvent]
+    connection: Connection, units: Sequence[Unit], events: Sequence[TrackingEvent], *, stored: bool = False
 ) -> list[QueuedMessage]:
     """Units go back to the categorizer: their recipients wait again. One event for each; what is gone already
-    stays gone, and nothing is told of it."""
+    stays gone, and nothing is told of it. `stored`: the same for what was taken into memory meanwhile."""
     told: list[TrackingEvent] = []
     for unit, event in zip(units, events, strict=True):
-        if not statements.delete_unit.run(connection, {"of_key": unit.key}):
+        if not _delete(connection, unit.key, stored=stored):
             continue
         told.append(event)
         _free(connection, unit.message.id, [queued.position for queued in unit.recipients])
@@ -271,6 +273,11 @@ def wait_again(connection: Connection, message: int, positions: Sequence[int]) -
     """Recipients wait for the categorizer; returns their message."""
     _free(connection, message, positions)
     return _waiting(connection, message)
+
+
+def _delete(connection: Connection, key: str, *, stored: bool) -> int:
+    statement = statements.delete_stored_unit if stored else statements.delete_unit
+    return statement.run(connection, {"of_key": key})
 
 
 def _free(connection: Connection, message: int, positions: Sequence[int]) -> None:

@@ -154,6 +154,9 @@ defer_unit = Prepared(
     )
 )
 delete_unit = Prepared(delete(UNITS).where(_unit.key == bindparam("of_key")))
+delete_stored_unit = Prepared(
+    delete(UNITS).where(_unit.key == bindparam("of_key"), _unit.claimed.is_(False), _unit.pinned.is_(False))
+)
 redirect_units = (
     update(UNITS)
     .where(_unit.key.in_(bindparam("keys", expanding=True)))
