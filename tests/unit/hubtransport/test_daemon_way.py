@@ -178,11 +178,11 @@ async def test_rerouting_ends_though_everything_comes_back_at_once(tmp_path: Pat
         resubmit = sweeper._resubmit
         rounds = 0
 
-        async def slow(units: Sequence[Unit], why: str) -> None:
+        async def slow(units: Sequence[Unit], why: str, *, stored: bool) -> None:
             nonlocal rounds
             rounds += 1
             assert rounds == 1
-            await resubmit(units, why)
+            await resubmit(units, why, stored=stored)
 
             async def back() -> bool:
                 return len([event for event in await lab.events() if event.event == "TRANSFER"]) == 2
