@@ -60,7 +60,7 @@ def what_if(
     begun = time.monotonic()
     try:
         with _interrupts() as stopped, progress() as show:
-            happened = run(asked, _Progress(asked, show, stopped))
+            happened = run(asked, Progress(asked, show, stopped))
     except Impossible as error:
         raise CommandFailed(
             "configuration", error.problem, place=f"{file}: {error.place}", mend=error.mend
@@ -82,7 +82,7 @@ def what_if(
 def _asked(
     config: Path | None, load: str, until: str, fail: Sequence[str], seed: int, users: int, size: str
 ) -> Asked:
-    from waypost.simulator.whatif.options import parse_failure, parse_rate, parse_seconds
+    from waypost.simulator.whatif.options import parse_failures, parse_rate, parse_seconds
     from waypost.simulator.whatif.run import Asked
 
     rate = _option("--load", lambda: parse_rate(load))
@@ -97,11 +97,8 @@ def _asked(
             mend="take less load or a shorter run",
         )
     topology = load_topology(config)
-    failures: list[Failure] = [
-        _option("--fail", lambda text=text: parse_failure(text, topology, seconds))  # type: ignore[misc]
-        for text in fail
-    ]
-    return Asked(topology, rate, seconds, tuple(failures), seed, users, _size(size))
+    failures = _option("--fail", lambda: parse_failures(fail, topology, seconds))
+    return Asked(topology, rate, seconds, failures, seed, users, _size(size))
 
 
 def _option(name: str, parse: Callable[[], Any]) -> Any:
@@ -159,7 +156,7 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-class _Progress:
+class Progress:
     """Shows how far it is; False when it is to end."""
 
     def __init__(self, asked: Asked, show: Callable[[str], None], stopped: Callable[[], bool]) -> None:
@@ -199,8 +196,8 @@ def print_report(report: Report, title: str) -> None:
     _section("Queues", _QUEUE_HEADINGS[: None if is_terminal() else -1], _queues(report))
     _section("Messages that wait, over time", *_over_time(report))
     found, books = report.happened.outcomes, report.happened.books
-    bounces = [(str(n), server, why) for (server, why), n in _most(found.bounces)]
-    _section("Bounced", ("recipients", "by", "reason"), bounces)
+    bounces = [(str(n), *where) for where, n in _most(found.bounces)]
+    _section("Bounced", ("recipients", "by", "for", "reason"), bounces)
     _section("Refused for good", ("recipients", "reply"), [(str(n), why) for why, n in _most(books.refused)])
     put_off = [(str(n), why) for why, n in _most(books.put_off)]
     _section("Put off, and tried again by those who sent", ("tries", "answer"), put_off)

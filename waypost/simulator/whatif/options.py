@@ -87,6 +87,21 @@ def parse_failure(text: str, topology: Topology, until_seconds: float) -> Failur
     return Failure(text, "apart", sides[0], sides[1], begin, end)
 
 
+def parse_failures(texts: Sequence[str], topology: Topology, until_seconds: float) -> tuple[Failure, ...]:
+    """All of a run: a server fails in one way at a time. Raises BadOption."""
+    found = tuple(parse_failure(text, topology, until_seconds) for text in texts)
+    failing = sorted((each for each in found if each.kind != "apart"), key=lambda each: each.begin_seconds)
+    for number, later in enumerate(failing):
+        for earlier in failing[:number]:
+            both = [name for name in earlier.targets if name in later.targets]
+            if both and later.begin_seconds < earlier.end_seconds:
+                problem = (
+                    f"{later.text!r} begins before {earlier.text!r} has ended, and both are of {both[0]}"
+                )
+                raise BadOption(problem, "let one begin after the other has ended")
+    return found
+
+
 def _times(text: str, times: str) -> tuple[float, float]:
     begin, dash, end = times.partition("-")
     try:

@@ -13,6 +13,7 @@ from foundation.interfaces.tracking import REFUSED_AT_THE_END
 from waypost.simulator.whatif.books import Books
 from waypost.simulator.whatif.people import kind_of
 from waypost.simulator.whatif.queues import Waiting, queueing, reading, waiting
+from waypost.simulator.whatif.surroundings import Names
 from waypost.simulator.world import BEGIN_MS
 
 LATE_SECONDS = 10.0
@@ -25,7 +26,10 @@ SELECT e.message_id, b.mailbox_id, m.save_date_ms FROM messages m JOIN emails e 
 JOIN folders f ON f.folder = m.folder JOIN mailboxes b ON b.mailbox = f.mailbox
 WHERE f.name = 'INBOX' ORDER BY m.folder, m.uid
 """
-_FAILED = "SELECT message_id, recipients, reply, reason, server FROM tracking_events WHERE event = 'FAIL'"
+_FAILED = """
+SELECT message_id, recipients, server, next_hop, reply, reason FROM tracking_events WHERE event = 'FAIL'
+ORDER BY sequence
+"""
 Pair = tuple[str, str]
 """Message-ID and recipient."""
 
@@ -56,8 +60,8 @@ class Outcomes:
     """Of those delivered and relayed, in order."""
     longest: Slowest | None = None
     waiting_longest: Slowest | None = None
-    bounces: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By server and reason."""
+    bounces: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """By server, next hop and reason."""
     waiting_at: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """By server, next hop and last reply."""
     unanswered: int = 0
@@ -69,12 +73,12 @@ class Outcomes:
 
 
 @dataclass
-class _Ends:
+class Ends:
     """What was found, by Message-ID and recipient."""
 
     delivered: dict[Pair, list[float]] = field(default_factory=dict)
     relayed: dict[Pair, list[float]] = field(default_factory=dict)
-    bounced: dict[Pair, tuple[str, str]] = field(default_factory=dict)
+    bounced: dict[Pair, tuple[str, str, str]] = field(default_factory=dict)
     waiting: dict[Pair, Waiting] = field(default_factory=dict)
 
 
@@ -83,37 +87,40 @@ def outcomes(
     books: Books,
     taken: Iterable[tuple[str, str, float]],
     mailboxes: Mapping[str, str],
+    names: Names,
     now: float,
 ) -> Outcomes:
     """`taken`: by hosts outside, as Sink has it. `mailboxes`: mailbox id to address."""
-    ends = _Ends()
+    ends = Ends()
     for message_id, recipient, at in taken:
         ends.relayed.setdefault((message_id, recipient), []).append(at)
     for store in topology.stores:
         _read_mailboxes(topology, store.name, mailboxes, ends)
     for name in queueing(topology):
-        _read_failures(topology, name, ends)
-    for each in waiting(topology):
+        _read_failures(topology, name, names, ends)
+    for each in waiting(topology, names.shown):
         ends.waiting.setdefault((each.message_id, each.recipient), each)
-    return _settle(books, ends, now)
+    return settle(books, ends, now)
 
 
-def _read_mailboxes(topology: Topology, store: str, mailboxes: Mapping[str, str], ends: _Ends) -> None:
+def _read_mailboxes(topology: Topology, store: str, mailboxes: Mapping[str, str], ends: Ends) -> None:
     with reading(topology, store) as connection:
         for message_id, mailbox_id, at_ms in connection.execute(_DELIVERED) if connection else ():
             pair = message_id, mailboxes[mailbox_id]
             ends.delivered.setdefault(pair, []).append((at_ms - BEGIN_MS) / 1000)
 
 
-def _read_failures(topology: Topology, server: str, ends: _Ends) -> None:
+def _read_failures(topology: Topology, server: str, names: Names, ends: Ends) -> None:
     with reading(topology, server) as connection:
-        for message_id, recipients, reply, reason, where in connection.execute(_FAILED) if connection else ():
+        for message_id, recipients, where, hop, reply, reason in (
+            connection.execute(_FAILED) if connection else ()
+        ):
             if reason != REFUSED_AT_THE_END:
                 for recipient in json.loads(recipients):
-                    ends.bounced[message_id, recipient] = where, kind_of(reply or reason)
+                    ends.bounced[message_id, recipient] = where, hop, kind_of(names.shown(reason or reply))
 
 
-def _settle(books: Books, ends: _Ends, now: float) -> Outcomes:
+def settle(books: Books, ends: Ends, now: float) -> Outcomes:
     found = Outcomes()
     for message_id, accepted in books.accepted.items():
         for recipient in accepted.recipients:

@@ -19,7 +19,9 @@ from waypost.simulator.whatif.load import Draft
 CONNECT_PATIENCE_SECONDS = 30.0
 PATIENCE_SECONDS = 120.0
 """For the answers to a message; what mail programs wait."""
-AGAIN_SECONDS = (20.0, 40.0)
+AGAIN_FIRST_SECONDS, AGAIN_LONGEST_SECONDS = 2.0, 60.0
+"""Until a try is repeated; it doubles each time."""
+AGAIN_JITTER_SHARE = 0.25
 IDLE_SECONDS = 60.0
 """After which a connection is not used again."""
 
@@ -160,7 +162,8 @@ class Correspondent:
             pending = await self._try(draft, pending, number)
             if not pending:
                 break
-            await asyncio.sleep(self._random.uniform(*AGAIN_SECONDS))
+            pause = min(AGAIN_FIRST_SECONDS * 2 ** min(number - 1, 10), AGAIN_LONGEST_SECONDS)
+            await asyncio.sleep(pause * self._random.uniform(1 - AGAIN_JITTER_SHARE, 1 + AGAIN_JITTER_SHARE))
         books.holding -= 1
         books.longest_holding_seconds = max(books.longest_holding_seconds, self._loop.time() - draft.at)
 

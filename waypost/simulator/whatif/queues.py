@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -75,20 +75,21 @@ def sample(topology: Topology, at: float) -> Sample:
     return Sample(at, depths)
 
 
-def waiting(topology: Topology) -> Iterator[Waiting]:
-    """All that waits now; what is on its way between two servers may be told by both."""
+def waiting(topology: Topology, shown: Callable[[str], str]) -> Iterator[Waiting]:
+    """All that waits now; what is on its way between two servers may be told by both. `shown`: how replies
+    are told."""
     for hub in topology.hubs:
         with reading(topology, hub.name) as connection:
             rows = connection.execute(_HUB_WAITING).fetchall() if connection else []
         for message_id, recipient, hop, reply in rows:
             address = _recipient(recipient).address
-            yield Waiting(hub.name, message_id, address, next_hop_name(hop or ""), reply or "")
+            yield Waiting(hub.name, message_id, address, next_hop_name(hop or ""), shown(reply or ""))
     for store in topology.stores:
         with reading(topology, store.name) as connection:
             rows = connection.execute(_STORE_WAITING).fetchall() if connection else []
         for message_id, recipients, target, reply in rows:
             for each in _recipients(recipients):
-                yield Waiting(store.name, message_id, each.address, target, reply)
+                yield Waiting(store.name, message_id, each.address, target, shown(reply))
 
 
 @contextmanager

@@ -111,8 +111,8 @@ def document(report: Report) -> dict[str, Any]:
         "refused": [{"reply": reply, "count": count} for reply, count in _sorted(books.refused.items())],
         "put_off": [{"reply": reply, "count": count} for reply, count in _sorted(books.put_off.items())],
         "bounced": [
-            {"server": server, "reason": reason, "count": count}
-            for (server, reason), count in _sorted(found.bounces.items())
+            {"server": server, "next_hop": hop, "reason": reason, "count": count}
+            for (server, hop, reason), count in _sorted(found.bounces.items())
         ],
         "waiting": [
             {"server": server, "next_hop": hop, "last_reply": reply, "count": count}

@@ -30,14 +30,16 @@ from waypost.simulator.network import Network
 from waypost.simulator.organisation import PASSWORD, PASSWORD_HASH, Organisation
 from waypost.simulator.run import FORESEEN, SHARED_MEMORY, silence
 from waypost.simulator.whatif.books import Books
+from waypost.simulator.whatif.failing import Failing
 from waypost.simulator.whatif.load import Mix, drafts
-from waypost.simulator.whatif.options import INTERNET, Failure
+from waypost.simulator.whatif.options import Failure
 from waypost.simulator.whatif.outcomes import Outcomes, outcomes
 from waypost.simulator.whatif.outside import Sink
 from waypost.simulator.whatif.people import Correspondent, Door
 from waypost.simulator.whatif.queues import Sample, sample
 from waypost.simulator.whatif.surroundings import (
     Doors,
+    Names,
     Outside,
     authoritative_domain,
     doors,
@@ -200,15 +202,18 @@ class _Run:
             tuple(self._stores), self._domain, len(strangers), self._outside.domains, self._asked.size_bytes
         )
         self._began = self._loop.time()
-        working = [self._loop.create_task(self._fail(failure)) for failure in self._asked.failures]
+        failing = Failing(self._organisation, self._weather, self._outside_machines)
+        working = [self._loop.create_task(failing.happen(failure)) for failure in self._asked.failures]
         working.append(self._loop.create_task(self._write(users, strangers, mix)))
         working.append(self._loop.create_task(self._sample()))
         interrupted = not await self._pass(self._asked.until_seconds + SETTLE_SECONDS)
         for task in working:
             task.cancel()
         now = self._loop.time()
-        self._samples.append(sample(self._topology, now - self._began))
-        found = outcomes(self._topology, self._books, self._sink.taken, self._mailboxes, now)
+        if self._samples[-1].at < now - self._began:
+            self._samples.append(sample(self._topology, now - self._began))
+        names = Names(self._topology, self._outside)
+        found = outcomes(self._topology, self._books, self._sink.taken, self._mailboxes, names, now)
         return Happened(
             seconds=now - self._began,
             interrupted=interrupted,
@@ -315,45 +320,7 @@ class _Run:
         pause = sample_seconds(self._asked.until_seconds)
         for number in range(SAMPLES_MAX + 1):
             await asyncio.sleep(self._began + number * pause - self._loop.time())
-            self._samples.append(sample(self._topology, number * pause))
-
-    async def _fail(self, failure: Failure) -> None:
-        await asyncio.sleep(failure.begin_seconds)
-        lasts = failure.end_seconds - failure.begin_seconds
-        if failure.kind == "apart":
-            await self._apart(failure, lasts)
-        else:
-            await asyncio.gather(*(self._fail_server(failure, name, lasts) for name in failure.targets))
-
-    async def _apart(self, failure: Failure, lasts: float) -> None:
-        sides = [
-            [machine for name in side for machine in self._machines(name)]
-            for side in (failure.targets, failure.others)
-        ]
-        pairs = [(one, other) for one in sides[0] for other in sides[1]]
-        self._weather.part(pairs)
-        await _sleep(lasts)
-        self._weather.join(pairs)
-
-    def _machines(self, name: str) -> list[str]:
-        return (
-            self._outside_machines if name == INTERNET and name not in self._organisation.servers else [name]
-        )
-
-    async def _fail_server(self, failure: Failure, name: str, lasts: float) -> None:
-        organisation = self._organisation
-        if failure.kind == "full":
-            organisation.machines[name].commit_fault = "full"
-            await _sleep(lasts)
-            organisation.machines[name].commit_fault = ""
-            return
-        until = self._loop.time() + lasts
-        if failure.kind == "stop":
-            await organisation.stop(name)
-        else:
-            organisation.crash(name, power=True)
-        await _sleep(until - self._loop.time())
-        organisation.start(name)
+            self._samples.append(sample(self._topology, float(number * pause)))
 
     # --- what nobody foresaw
 
@@ -389,10 +356,3 @@ class _Errors(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and not isinstance(error, FORESEEN):
             self._tell(f"{record.getMessage()} ({error!r})")
-
-
-async def _sleep(seconds: float) -> None:
-    """For ever, if it is infinite."""
-    if seconds == float("inf"):
-        await asyncio.get_running_loop().create_future()
-    await asyncio.sleep(max(seconds, 0.0))

@@ -8,6 +8,7 @@ address from the range that nobody may use (RFC 1112 4), so no smart host can be
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from waypost.servers import servers_of, with_endpoints
 OUTSIDE_DOMAIN = "outside.example"
 _NETWORK = int(ipaddress.IPv4Address("240.0.0.0"))
 _USERS, _OUTSIDE, _STRANGERS = 1 << 16, 2 << 16, 3 << 16
+_SIMULATED = re.compile(r"\b(240(?:\.[0-9]{1,3}){3})(?::[0-9]{1,5})?\b")
 _PORTS = {
     "smtp": 25,
     "smtp_internal": 2625,
@@ -85,6 +87,19 @@ def _endpoints(topology: Topology) -> dict[tuple[str, str], Endpoint]:
         for name in fields:
             found[server.name, name] = Endpoint(host=_address(number), port=_PORTS[name])
     return found
+
+
+class Names:
+    """Puts the names of servers and hosts where replies have the simulation's addresses."""
+
+    def __init__(self, topology: Topology, outside: Outside) -> None:
+        """`topology`: made harmless."""
+        self._names = {address: name for name, address in outside.names.items()}
+        for server in topology.servers:
+            self._names[server.rpc.host] = server.name
+
+    def shown(self, text: str) -> str:
+        return _SIMULATED.sub(lambda found: self._names.get(found[1], found[0]), text)
 
 
 @dataclass(frozen=True)
