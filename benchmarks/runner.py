@@ -27,7 +27,7 @@ from benchmarks.systems.waypost import Waypost
 
 MEASURE_SECONDS_MAX = 1800.0
 """A round that takes longer has failed: something did not arrive."""
-SYSTEMS = {"waypost": Waypost, "debian": PostfixDovecot}
+SYSTEMS: dict[str, type[Waypost] | type[PostfixDovecot]] = {"waypost": Waypost, "debian": PostfixDovecot}
 
 
 class Runner:

@@ -227,7 +227,7 @@ CASES: tuple[Case, ...] = (
         "one-connection",
         "Submission, one connection a message, 10 KiB",
         Load(800, kept=False),
-        _metrics(2, 3),
+        _metrics(2, 3, 1 / 2, 1 / 3),
     ),
     _case("plain-1k", "Plain into the hub, 1 KiB", Load(2000, _KIB, door="smtp"), _metrics(3, 5)),
     _case("plain-10k", "Plain into the hub, 10 KiB", Load(2000, door="smtp"), _metrics(3, 5)),

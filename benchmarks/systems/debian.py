@@ -1,4 +1,5 @@
-"""Postfix and Dovecot as Debian has them, in instances of their own: nothing of the machine's is touched.
+"""Postfix and Dovecot as Debian has them, in instances of their own. Of the machine's nothing is touched but
+the limit of inotify instances, which is put back.
 
 Durability is their default: Postfix syncs its queue files, Dovecot syncs what LMTP delivers (`mail_fsync` is
 `optimized`). Limits that the load would meet are raised, nothing else is tuned. Passwords are in plain
@@ -13,6 +14,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from foundation.certificates import ensure_certificate, make_authority
 from waypost.world import real_world
 
 READY_SECONDS = 30
+_INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_INSTANCES = 8192
+"""Dovecot needs one for each client in IDLE: without one it looks every 30 seconds only."""
 MAIL_OWNER = "mail"
 
 
@@ -36,6 +41,7 @@ class PostfixDovecot:
         self.users: Sequence[User] = users(mailboxes)
         self.two_sites = two_sites
         self._processes: list[asyncio.subprocess.Process] = []
+        self._inotify_before = ""
 
     @property
     def version(self) -> str:
@@ -48,6 +54,7 @@ class PostfixDovecot:
     async def start(self) -> None:
         if not self._folder.exists():
             self._make()
+        self._raise_limit()
         names = ("first", "second") if self.two_sites else ("first",)
         commands = [("dovecot", "-F", "-c", str(self._folder / "dovecot.conf"))]
         commands += [("/usr/lib/postfix/sbin/master", "-d", "-c", str(self._folder / name)) for name in names]
@@ -75,6 +82,26 @@ class PostfixDovecot:
         for process in self._processes:
             await process.wait()
         self._processes = []
+        self._put_limit_back()
+
+    def _put_limit_back(self) -> None:
+        if self._inotify_before:
+            _INOTIFY.write_text(self._inotify_before)
+            self._inotify_before = ""
+
+    def _raise_limit(self) -> None:
+        """Of the machine, until this stops."""
+        before = _INOTIFY.read_text()
+        if int(before) >= INOTIFY_INSTANCES:
+            return
+        try:
+            _INOTIFY.write_text(str(INOTIFY_INSTANCES))
+        except OSError as error:
+            print(
+                f"Dovecot is told late of mail by more than {before.strip()} IDLE: {error}", file=sys.stderr
+            )
+            return
+        self._inotify_before = before
 
     def sibling(self, mailboxes: int) -> PostfixDovecot:
         folder = self._folder.with_name(f"{self._folder.name}-{mailboxes}")
