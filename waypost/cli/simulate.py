@@ -25,6 +25,13 @@ application = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 STORIES_MAX = 3
 LOAD, UNTIL = "10/s", "10m"
 """Of a what-if that says neither."""
+WHAT_IF = "What if: your own organisation under load"
+FAIL_HELP = (
+    "This fails. May be repeated. `hub-b@60s-300s`: the server is gone, as without power (a site's name: all "
+    "its servers). `hub-b:stop@60s-300s`: stopped in order. `hub-b:full@60s-300s`: its disk is full. "
+    "`hub-a~hub-b@60s-300s`: packets between the two are lost (servers, sites, or `internet` for all that is "
+    "outside). Without an end, `hub-b@10m`, for good."
+)
 SEEDS_A_POOL = 100
 """Processes are renewed after so many, whatever they have kept."""
 
@@ -42,35 +49,49 @@ def simulate(
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config", help="What if: this organisation; else WAYPOST_CONFIG, else ./data/waypost.toml."
+            "--config",
+            help="This organisation; else WAYPOST_CONFIG, else ./data/waypost.toml.",
+            rich_help_panel=WHAT_IF,
         ),
     ] = None,
     load: Annotated[
         str,
-        typer.Option("--load", help=f"What if: so many messages, like 20/s, 300/min, 5000/h; else {LOAD}."),
+        typer.Option(
+            "--load",
+            help=f"So many messages, like 20/s, 300/min, 5000/h; else {LOAD}.",
+            rich_help_panel=WHAT_IF,
+        ),
     ] = "",
     until: Annotated[
-        str, typer.Option("--until", help=f"What if: so long in virtual time, like 30m, 24h; else {UNTIL}.")
-    ] = "",
-    fail: Annotated[
-        list[str] | None,
+        str,
         typer.Option(
-            "--fail",
-            help="What if: this fails. May be repeated. `hub-b@60s-300s`: the server is gone, as without "
-            "power (a site's name: all its servers). `hub-b:stop@…`: stopped in order. `hub-b:full@…`: its "
-            "disk is full. `hub-a~hub-b@…`: packets between the two are lost (servers, sites, or `internet` "
-            "for all outside). Without an end, `hub-b@10m`, for good.",
+            "--until",
+            help=f"So long in virtual time, like 30m, 24h; else {UNTIL}.",
+            rich_help_panel=WHAT_IF,
         ),
-    ] = None,
+    ] = "",
+    fail: Annotated[list[str] | None, typer.Option("--fail", help=FAIL_HELP, rich_help_panel=WHAT_IF)] = None,
     users: Annotated[
         int | None,
-        typer.Option("--users", min=2, max=5000, help="What if: so many people; else 50 a store."),
+        typer.Option(
+            "--users",
+            min=2,
+            max=5000,
+            help="So many people; else 50 a store.",
+            rich_help_panel=WHAT_IF,
+        ),
     ] = None,
     size: Annotated[
-        str, typer.Option("--size", help="What if: every message is of this size, like 10KiB; else a mix.")
+        str,
+        typer.Option(
+            "--size",
+            help="Every message is of this size, like 10KiB; else a mix.",
+            rich_help_panel=WHAT_IF,
+        ),
     ] = "",
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="What if: queue depth over time into this SVG file.")
+        Path | None,
+        typer.Option("--plot", help="Queue depth over time into this SVG file.", rich_help_panel=WHAT_IF),
     ] = None,
     as_json: JsonOption = False,
 ) -> int:

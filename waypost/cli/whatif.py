@@ -33,7 +33,7 @@ UNTIL_SECONDS_MAX = 30 * 86400.0
 ROWS_MAX = 16
 """Of the table of queue depth over time."""
 COLUMNS_MAX = 8
-SPARKLINE_COLUMNS = 30
+SPARKLINE_COLUMNS = 20
 SHOW_SECONDS = 0.2
 
 
@@ -194,7 +194,7 @@ def print_report(report: Report, title: str) -> None:
         print(f"  interrupted after {duration(round(report.happened.seconds * 1000))}")
     _section("Mail", ("what", "how much"), _mail(report))
     _section("Queues", _QUEUE_HEADINGS[: None if is_terminal() else -1], _queues(report))
-    _section("Messages that wait, over time", *_over_time(report))
+    _section("Messages that waited, the most until each time", *_over_time(report))
     found, books = report.happened.outcomes, report.happened.books
     bounces = [(str(n), *where) for where, n in _most(found.bounces)]
     _section("Bounced", ("recipients", "by", "for", "reason"), bounces)
@@ -297,19 +297,19 @@ def _queue_row(report: Report, peak: Peak) -> tuple[str, ...]:
 
 
 def _over_time(report: Report) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Those with the longest queues, at moments spread over the run."""
+    """Those with the longest queues: in each stretch of time the most that waited."""
     from waypost.simulator.whatif.plot import clock
 
     longest = sorted(report.peaks, key=lambda peak: -peak.most)[:COLUMNS_MAX]
     shown = [peak.server for peak in report.peaks if peak in longest]
     samples = report.happened.samples
     every = max(-(-len(samples) // ROWS_MAX), 1)
-    picked = [*samples[::every], *([samples[-1]] if (len(samples) - 1) % every else [])]
-    rows = [
-        (clock(round(sample.at, 1)), *(f"{sample.depths[name].total:,}" for name in shown))
-        for sample in picked
-    ]
-    return ("time", *shown), rows
+    rows = []
+    for begin in range(0, len(samples), every):
+        stretch = samples[begin : begin + every]
+        most = (max(sample.depths[name].total for sample in stretch) for name in shown)
+        rows.append((clock(round(stretch[-1].at, 1)), *(f"{depth:,}" for depth in most)))
+    return ("until", *shown), rows
 
 
 def _verdict(report: Report) -> str:

@@ -72,11 +72,9 @@ def _grid(plane: _Plane) -> list[str]:
     found = []
     for step in range(6):
         messages = plane.top * step / 5
-        y = plane.y(messages)
+        y, label = plane.y(messages), f"{messages:,.1f}".removesuffix(".0").replace(",", " ")
         found.append(f'<line x1="{LEFT}" y1="{y}" x2="{right}" y2="{y}" stroke="#dddddd"/>')
-        found.append(
-            f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{messages:,.4g}</text>'.replace(",", " ")
-        )
+        found.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{label}</text>')
     step_seconds = next((each for each in _CLOCK_STEPS if plane.seconds / each <= 12), plane.seconds)
     for number in range(int(plane.seconds / step_seconds) + 1):
         x = plane.x(number * step_seconds)
