@@ -1,6 +1,6 @@
 # make up      set everything up and run the organisation       make test   set everything up and test
 # make install the set-up alone: .venv/bin/waypost              make lock   renew the locked dependencies
-# make bench  compare with Postfix + Dovecot; CASE="NAME …" for some, ROUNDS=3, SCALE=1
+# make bench  compare with Postfix + Dovecot; CASE="NAME …" for some (CASE=--help names them), ROUNDS=3, SCALE=1
 # make docs    make docs/ anew where it is made from the code   make soak MINUTES=10   faults on real servers
 # make fuzz SECONDS=600   hostile octets for all that reads from the network, so long for each; TARGETS="mime rpc" for some
 # make quick   the tests to run all the time: units and properties, nothing slow
