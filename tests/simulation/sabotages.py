@@ -221,19 +221,16 @@ def a_repeated_submission_is_filed_again(patch: pytest.MonkeyPatch) -> None:
 
 def sent_copy_is_forgotten_with_the_outbox_entry(patch: pytest.MonkeyPatch) -> None:
     submission = mailboxstore.outbox.submission
-    place, number = submission.OutboxSubmission._place, count(1)
+    place, number = submission._place, count(1)
 
-    def lossy(
-        self: Any, connection: Any, change: Any, folder: Any, new: Any, thread: str, now_ms: int
-    ) -> Any:
-        placed = place(self, connection, change, folder, new, thread, now_ms)
+    def lossy(connection: Any, change: Any, folder: Any, *more: Any) -> int:
+        uid = place(connection, change, folder, *more)
         if folder.role == "sent" and not next(number) % 7:
-            connection.exec_driver_sql(
-                "DELETE FROM messages WHERE folder = ? AND uid = ?", (folder.folder, placed[1])
-            )
-        return placed
+            values = (folder.folder, uid)
+            connection.exec_driver_sql("DELETE FROM messages WHERE folder = ? AND uid = ?", values)
+        return uid
 
-    patch.setattr(submission.OutboxSubmission, "_place", lossy)
+    patch.setattr(submission, "_place", lossy)
 
 
 def explain_leaves_out_a_way(patch: pytest.MonkeyPatch) -> None:
@@ -294,6 +291,6 @@ SABOTAGES = (
     Sabotage("a Sent copy is lost", 1, sent_copy_is_forgotten_with_the_outbox_entry),
     Sabotage("explain leaves out a way", 8, explain_leaves_out_a_way),
     Sabotage("mail does not follow a moved mailbox", 1, mail_does_not_follow_a_moved_mailbox),
-    Sabotage("back pressure never ends", 1, back_pressure_never_ends),
-    Sabotage("250 before the commit is on the disk", 1, a_commit_is_answered_before_it_is_on_the_disk),
+    Sabotage("back pressure never ends", 2, back_pressure_never_ends),
+    Sabotage("250 before the commit is on the disk", 3, a_commit_is_answered_before_it_is_on_the_disk),
 )
