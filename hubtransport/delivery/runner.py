@@ -123,13 +123,19 @@ class DeliveryRunner:
         queue.reserved += count
         now_ms = self._world.clock.now_ms()
 
-        def claim(connection: Connection) -> tuple[list[Unit], StoredHop]:
-            return claim_due(connection, queue.hop, now_ms, count), stored(connection, queue.hop)
+        def claim(connection: Connection) -> tuple[list[Unit], StoredHop | None]:
+            page = claim_due(connection, queue.hop, now_ms, count)
+            # Counting takes as long as the queue is: once at its end, not at every page.
+            return page, None if len(page) == count else stored(connection, queue.hop)
 
-        def claimed(page: tuple[list[Unit], StoredHop]) -> None:
+        def claimed(found: tuple[list[Unit], StoredHop | None]) -> None:
             # Told in the order of the commits: the outcomes of the next one are counted on top.
-            queue.waiting.extend(page[0])
-            self._scheduler.set_stored(page[1])
+            page, rest = found
+            if rest is None:
+                self._scheduler.take_page(queue.hop, page)
+            else:
+                queue.waiting.extend(page)
+                self._scheduler.set_stored(rest)
 
         try:
             await self._store.writer.run(claim, claimed)

@@ -8,7 +8,7 @@ next hop are in memory; the others stay in the database and are asked for in pag
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -111,6 +111,14 @@ class Scheduler:
         queue = self.queue(hop)
         queue.stored_due_ms = min(queue.stored_due_ms, due_at_ms) if queue.stored else due_at_ms
         queue.stored += count
+
+    def take_page(self, hop: str, page: Sequence[Unit]) -> None:
+        """The units of the database that are due first come into memory, and there may be more."""
+        queue = self.queue(hop)
+        queue.waiting.extend(page)
+        # At least one, so that the database is asked until it has no full page.
+        queue.stored = max(queue.stored - len(page), 1)
+        queue.stored_due_ms = page[-1].next_attempt_at_ms
 
     def set_stored(self, summary: StoredHop) -> None:
         """What the database says."""

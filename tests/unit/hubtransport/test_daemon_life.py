@@ -17,7 +17,9 @@ from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.mail.errors import MailError
 from foundation.rpc.client import RpcClient, TcpTarget, UnixTarget
 from foundation.tls import Identity
-from hubtransport.queues.records import QueuedMessage, QueuedRecipient, Unit
+from hubtransport.delivery.runner import PAGE
+from hubtransport.queues.delivery import stored
+from hubtransport.queues.records import QueuedMessage, QueuedRecipient, StoredHop, Unit
 from hubtransport.queues.rows import message_values, recipient_values, unit_values
 from hubtransport.queues.statements import contents
 from hubtransport.queues.tables import HOPS, MESSAGES, METADATA, RECIPIENTS, REVISION, UNITS
@@ -97,6 +99,23 @@ async def test_a_hundred_thousand_queued_start_at_once_and_stay_in_the_database(
         assert tracemalloc.get_traced_memory()[1] < 20 * 1024 * 1024
     finally:
         tracemalloc.stop()
+
+
+async def test_a_long_queue_is_drained_by_pages_and_counted_at_its_end(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[StoredHop] = []
+
+    def count(connection: Connection, hop: str) -> StoredHop:
+        counted.append(stored(connection, hop))
+        return counted[-1]
+
+    monkeypatch.setattr("hubtransport.delivery.runner.stored", count)
+    fill_queue(lab, 3 * PAGE, hop="store::store-a", group="")
+    await lab.start("hub-a")
+    await lab.stores["store-a"].wait(3 * PAGE)
+    await lab.until_idle()
+    assert [rest.count for rest in counted if rest.hop == "store::store-a"] == [0]
 
 
 async def test_killed_hub_repeats_under_the_same_key(lab: Lab) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from foundation.mail.envelope import Sender
 from hubtransport.delivery.scheduler import (
     CONNECTIONS_PER_HOP,
@@ -110,6 +112,20 @@ def test_pages_are_asked_for_when_due_and_when_there_is_room() -> None:
     queue.loading = False
     scheduler.set_stored(StoredHop("mx:o:a", 0, 0))
     assert scheduler.to_load(300) == []
+
+
+def test_a_full_page_is_taken_off_and_another_asked_for() -> None:
+    scheduler = Scheduler()
+    scheduler.add_stored("mx:o:a", 5, 100)
+    page = [unit("k1", "mx:o:a"), unit("k2", "mx:o:a")]
+    page[1] = msgspec.structs.replace(page[1], next_attempt_at_ms=700)
+    scheduler.take_page("mx:o:a", page)
+    queue = scheduler.queue("mx:o:a")
+    assert (queue.stored, queue.stored_due_ms, queue.length) == (3, 700, 5)
+    assert scheduler.to_load(699) == []
+    assert scheduler.to_load(700) == [queue]
+    scheduler.take_page("mx:o:a", page * 2)
+    assert scheduler.to_load(700) == [queue], "only a page that is not full says that there are no more"
 
 
 def test_failed_hop_loads_only_what_its_probe_needs() -> None:
