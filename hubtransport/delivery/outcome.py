@@ -1,7 +1,7 @@
 """Delivery, the outcome: replies become a result for each recipient, results become what is committed.
 
 Promises: every recipient of a unit is in exactly one result; after an unknown outcome the unit stays as it
-is, with its key and its server; whoever is refused or deferred after others were taken leaves with a new key.
+is, with its key and its server, until that server has answered for its recipients; whoever is refused or deferred after others were taken leaves with a new key.
 """
 
 from __future__ import annotations
@@ -93,12 +93,14 @@ def rest_of(
     deferred = [result for result in results if result.verdict == "deferred"]
     # A key that came with content may be known to the receiver; what is left needs another.
     same = len(left) == len(unit.recipients) and not attempt.final
+    # Refused at MAIL or before, the key was perhaps not looked up: the server may have what was sent earlier.
+    asked = attempt.refused is None and (attempt.sender is None or attempt.sender.positive)
     at_once = all(result.again_now for result in deferred)
     return msgspec.structs.replace(
         unit,
         key=unit.key if same else new_key(),
         recipients=left,
-        pinned=False,
+        pinned=unit.pinned and not asked,
         attempts=unit.attempts + 1,
         last_attempt_at_ms=now_ms,
         last_reply=deferred[0].reply,

@@ -146,6 +146,22 @@ async def test_unknown_outcome_stays_with_its_hub_though_another_is_up(tmp_path:
         await thief.stop()
 
 
+async def test_a_server_that_takes_no_mail_now_may_have_it_all_the_same(lab: Lab) -> None:
+    """Its commit may still run: refused at MAIL, the outcome stays unknown."""
+    store = lab.stores["store-a"]
+    store.lose_replies = 1
+    await lab.start("hub-a")
+    await lab.send("carol@example.test")
+    await lab.until_event("DEFER", check=lambda event: "unknown" in event.reason)
+    store.mail_replies = [Reply.of(452, "4.3.1", "short of resources")] * 1000
+    await lab.until_event("DEFER", check=lambda event: event.reply.startswith("452"))
+    (entry,) = await lab.queued()
+    assert entry.outcome_unknown
+    store.mail_replies = []
+    await lab.until_idle()
+    assert (len(store.delivered), store.repeats) == (1, 1)
+
+
 @pytest.mark.parametrize("in_memory", [False, True])
 async def test_an_operator_releases_what_a_lost_hub_may_have(tmp_path: Path, in_memory: bool) -> None:
     async with Lab(tmp_path, hubs={"hub-b2": "B"}) as lab:
