@@ -1,7 +1,8 @@
 """Delivery, the outcome: replies become a result for each recipient, results become what is committed.
 
 Promises: every recipient of a unit is in exactly one result; after an unknown outcome the unit stays as it
-is, with its key and its server, until that server has answered for its recipients; whoever is refused or deferred after others were taken leaves with a new key.
+is, with its key and its server, until that server has answered for its recipients; whoever is refused or
+deferred after others were taken leaves with a new key.
 """
 
 from __future__ import annotations
