@@ -31,6 +31,14 @@ tls = "verified"
 username = "us"
 password_file = "/nowhere/password"
 """
+SECOND_HUB = """
+[servers.hub-c]
+role = "hub"
+site = "B"
+smtp = "127.0.0.1:2545"
+smtp_internal = "127.0.0.1:2645"
+rpc = "127.0.0.1:2745"
+"""
 SHORT_LIVED = """
 [servers.hub-a.retry]
 glitch_count = 0
@@ -72,6 +80,14 @@ def test_a_hub_that_is_gone_makes_queues_grow_that_drain_when_it_is_back() -> No
     assert found.accepted == found.delivered > 200
     assert found.late > 20
     assert found.longest is not None and found.longest.seconds > 15
+    assert report.good
+
+
+def test_another_hub_of_the_site_takes_over(tmp_path: Path) -> None:
+    report = ask(with_more(tmp_path, SECOND_HUB), 4.0, 30.0, "hub-b:stop@5s")
+    assert depths(report, "hub-a", 10, 40)[-1] == 0
+    found = report.happened.outcomes
+    assert found.accepted == found.delivered
     assert report.good
 
 

@@ -163,10 +163,11 @@ class Progress:
         self._asked = asked
         self._show = show
         self._stopped = stopped
-        self._begun = self._shown_at = time.monotonic()
+        self._begun = self._shown_at = 0.0
 
     def __call__(self, step: Step) -> bool:
         now = time.monotonic()
+        self._begun = self._begun or now
         if now - self._shown_at >= SHOW_SECONDS:
             self._shown_at, until = now, self._asked.until_seconds
             left = (now - self._begun) / max(step.seconds, 0.001) * (until - step.seconds)
