@@ -215,8 +215,10 @@ class OutboxAgent:
                     await self._settle(unit, lane.hub.name, Outcome(deferred=deferred, reply=str(reply)))
                 await lane.went_down(str(broken))
                 return None
-            waits = await self._settle(unit, lane.hub.name, outcome)
-            if waits:
+            if outcome.complete:
+                # The key makes a repeat harmless: the next unit need not wait for this one's commit.
+                lane.settle_later(self._settle(unit, lane.hub.name, outcome))
+            elif await self._settle(unit, lane.hub.name, outcome):
                 lane.wake()
             return connection if connection.usable else None
 
@@ -277,7 +279,9 @@ class OutboxAgent:
             next_attempt_ms=self._backoff.next_ms(now_ms, unit.attempts),
             new_key=database.identifier(),
         )
-        settled = await self._commit(lambda connection: settle(connection, database, attempt))
+        settled = await self._commit(
+            lambda connection: settle(connection, database, attempt), lazy=outcome.complete
+        )
         return settled is not None and settled.waits
 
     async def _unknown(self, unit: Unit, reply: str) -> None:
@@ -290,14 +294,16 @@ class OutboxAgent:
             lambda connection: units.set_state(connection, unit.transfer_key, "unknown", reply, now_ms)
         )
 
-    async def _commit(self, unit_of_work: Callable[[Connection], Settled | None]) -> Settled | None:
+    async def _commit(
+        self, unit_of_work: Callable[[Connection], Settled | None], *, lazy: bool = False
+    ) -> Settled | None:
         """Until it is written: the database may be full or locked for a while. None when the store stops
         first; the unit is then found as interrupted after the start, and the same hub is asked again.
         """
         failures = 0
         while True:
             try:
-                return await self._database.writer.run(unit_of_work, self._publish_settled)
+                return await self._database.writer.run(unit_of_work, self._publish_settled, lazy=lazy)
             except MailError as error:
                 failures += 1
                 log.error("an outbox outcome could not be written yet", extra={"reason": str(error)})

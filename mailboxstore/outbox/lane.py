@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from foundation.interfaces.world import Clock
 from foundation.smtp.client import ConnectionFailed
@@ -60,6 +61,7 @@ class Lane:
         self._queue: deque[Unit] = deque()
         self._idle: deque[asyncio.Event] = deque()
         self._workers: dict[asyncio.Task[None], None] = {}
+        self._settling: dict[asyncio.Task[None], None] = {}
         self._wake = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._stopping = False
@@ -95,6 +97,13 @@ class Lane:
         self.in_hand -= 1
         if self.backlog and self.in_hand <= IN_HAND_MAX // 2:
             self._wake.set()
+
+    def settle_later(self, work: Coroutine[Any, Any, object]) -> None:
+        """Settles a unit beside the connection, which goes on with the next one; in hand until then."""
+        self.in_hand += 1
+        task = asyncio.get_running_loop().create_task(self._settled(work))
+        self._settling[task] = None
+        task.add_done_callback(lambda done: self._settling.pop(done, None))
 
     def came_up(self) -> None:
         if not self.up:
@@ -138,13 +147,13 @@ class Lane:
                 await asyncio.wait([self._runner])
         if waiting:
             await self._work.hand_back(waiting, "")
-        running = list(self._workers)
-        if running:
-            _, late = await asyncio.wait(running, timeout=grace_seconds)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        for tasks in (self._workers, self._settling):
+            if tasks:
+                _, late = await asyncio.wait(list(tasks), timeout=grace_seconds)
+                for task in late:
+                    task.cancel()
+                if late:
+                    await asyncio.wait(late)
 
     async def _run(self) -> None:
         while not self._stopping:
@@ -223,6 +232,14 @@ class Lane:
                 extra={"hub": self.hub.name, "network_message_id": unit.network_message_id},
             )
             return None
+        finally:
+            self.finished()
+
+    async def _settled(self, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        except Exception:
+            log.exception("an outbox outcome could not be settled", extra={"hub": self.hub.name})
         finally:
             self.finished()
 
