@@ -243,18 +243,15 @@ class Store:
         await self._mailbox(mailbox_id)
         database = self._database
         folder = await database.readers.run(lambda c: folder_by_id(c, mailbox_id, folder_id))
-        indexes = self._indexes if asks_index(key) else None
-        search = FolderSearch(
-            database.readers,
-            database.contents,
-            folder,
-            self._now_ms(),
-            self._members,
-            await indexes.asked_of(mailbox_id) if indexes else None,
-        )
-        found = await search.run(key)
-        if indexes:
-            indexes.wish(mailbox_id, search.not_indexed)
+        readers, contents, now_ms = database.readers, database.contents, self._now_ms()
+        indexes = self._indexes
+        if indexes is None or not asks_index(key):
+            return await FolderSearch(readers, contents, folder, now_ms, self._members).run(key)
+        with indexes.searching():
+            index = await indexes.asked_of(mailbox_id)
+            search = FolderSearch(readers, contents, folder, now_ms, self._members, index)
+            found = await search.run(key)
+        indexes.wish(mailbox_id, search.not_indexed)
         return found
 
     async def watch(self, mailbox_id: str) -> AsyncIterator[Notice]:

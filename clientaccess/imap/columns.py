@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -23,85 +24,91 @@ class Item(msgspec.Struct, frozen=True):
     """One FETCH item. Without `needs` the session itself knows its value."""
 
     template: bytes
-    """With a place for the value."""
+    """With a place for the value, or for the number of its octets."""
     needs: tuple[Column, ...] = ()
-    values: Callable[..., Iterable[Value | None]] = zip
+    values: Callable[..., Iterable[Value]] = zip
     """Of the columns needed: what is shown of each message."""
     names: frozenset[bytes] = frozenset()
     """Header fields that it is made of, in lower case."""
-    kept: bool = True
-    """Small enough to be kept."""
+    whole: bool = False
+    """The message itself: it follows what the template says, and is not kept."""
 
 
 class Table:
-    """The items of one FETCH command, when all of them can be shown by column."""
+    """The items of one FETCH command, when all of them can be shown by column; at most one of them whole."""
 
     def __init__(self, items: Sequence[Item]) -> None:
-        self.items = items
         self.stored = [item for item in items if item.needs]
         self.needs: tuple[Column, ...] = tuple(dict.fromkeys(n for item in items for n in item.needs))
         self.names = tuple(sorted({name for item in items for name in item.names}))
-        self._template = b"* %d FETCH (" + b" ".join(item.template for item in items) + b")\r\n"
+        self.whole = [item for item in items if item.whole]
+        ends = 1 + next((place for place, item in enumerate(items) if item.whole), len(items))
+        self._head, self._tail = items[:ends], items[ends:]
+        templates = [item.template for item in items]
+        self._before = b"* %d FETCH (" + b" ".join(templates[:ends])
+        self._after = b"".join(b" " + template for template in templates[ends:]) + b")\r\n"
 
-    @property
-    def whole(self) -> bool:
-        """Messages themselves are shown."""
-        return "content" in self.needs
-
-    def values(self, columns: Mapping[Column, Sequence[Any]]) -> list[list[Value | None]]:
+    def values(self, columns: Mapping[Column, Sequence[Any]]) -> list[Sequence[Any]]:
         """What is shown, for each stored item."""
-        return [list(item.values(*[columns[name] for name in item.needs])) for item in self.stored]
+        return [tuple(item.values(*[columns[name] for name in item.needs])) for item in self.stored]
 
     def render(
         self,
         view: View,
         numbers: Sequence[int],
         uids: Sequence[int],
-        stored: Iterable[Sequence[Value | None]],
+        stored: Sequence[Sequence[Value | None]],
     ) -> tuple[bytes, int]:
         """Responses, and how many: none for a message that lacks a stored value."""
+        if any(None in column for column in stored):
+            places = [place for place, row in enumerate(zip(*stored, strict=True)) if None not in row]
+            numbers, uids = _at(numbers, places), _at(uids, places)
+            stored = [_at(column, places) for column in stored]
         values = iter(stored)
-        columns: list[Sequence[Value | None]] = []
-        whole = True
-        for item in self.items:
-            if item.needs:
-                column = next(values)
-                whole = whole and None not in column
-            else:
-                column = _LOCAL[item.template](view, numbers, uids)
-            columns.append(column)
-        rows: Iterable[tuple[Any, ...]] = zip(numbers, *columns, strict=True)
-        if not whole:
-            rows = [row for row in rows if None not in row]
-        rendered = list(map(self._template.__mod__, rows))
-        return b"".join(rendered), len(rendered)
+
+        def column(item: Item) -> Sequence[Any]:
+            return next(values) if item.needs else _LOCAL[item.template](view, numbers, uids)
+
+        before = [column(item) for item in self._head]
+        if not self.whole:
+            rendered = map((self._before + self._after).__mod__, zip(numbers, *before, strict=True))
+            return b"".join(rendered), len(numbers)
+        contents = before.pop()
+        before.append(list(map(len, contents)))
+        starts = map(self._before.__mod__, zip(numbers, *before, strict=True))
+        after = [column(item) for item in self._tail]
+        ends = map(self._after.__mod__, zip(*after, strict=True) if after else [()] * len(numbers))
+        pieces = zip(starts, map(responses.char8, contents), ends, strict=True)
+        return b"".join(chain.from_iterable(pieces)), len(numbers)
+
+
+def _at(values: Sequence[Any], places: Sequence[int]) -> list[Any]:
+    return [values[place] for place in places]
 
 
 def table(items: Sequence[FetchItem]) -> Table | None:
-    """None: some of them need the message itself."""
+    """None: some of them need what is no column."""
     found = [_section_item(item) if isinstance(item, Section) else _ITEMS.get(item) for item in items]
     known = [item for item in found if item is not None]
-    return Table(known) if len(known) == len(found) else None
+    if len(known) < len(found) or sum(item.whole for item in known) > 1:
+        return None
+    return Table(known)
 
 
 def _section_item(section: Section) -> Item | None:
     if section.part or section.partial is not None:
         return None
-    template = section.label.replace(b"%", b"%%") + b" %b"
+    label = section.label.replace(b"%", b"%%")
     if section.text == "":
-        return Item(template, ("content",), _contents, kept=False)
+        return Item(label + b" {%d}\r\n", ("content",), iter, whole=True)
     if section.text != "HEADER.FIELDS":
         return None
     names = frozenset(field.lower() for field in section.fields)
-    return Item(template, ("header_fields",), partial(_header_fields, names), names)
+    return Item(label + b" %b", ("header_fields",), partial(_header_fields, names), names)
 
 
 def _header_fields(names: frozenset[bytes], texts: Sequence[bytes]) -> Iterable[Value]:
     return map(responses.literal, choose_fields(texts, names))
-
-
-def _contents(messages: Sequence[bytes | None]) -> Iterable[Value | None]:
-    return [responses.literal(content) if content is not None else None for content in messages]
 
 
 def from_header(header: bytes, names: Iterable[bytes]) -> bytes:

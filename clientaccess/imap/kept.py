@@ -7,7 +7,7 @@ that is made anew has another UIDVALIDITY.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from weakref import WeakValueDictionary
 
 BYTES_MAX = 32 * 1024 * 1024
@@ -36,12 +36,14 @@ class KeptFolder:
         self.used = self._all.tick()
         return self._items.get(name, NOTHING)
 
-    def add(self, name: bytes, uids: Iterable[int], values: Iterable[Value | None]) -> None:
+    def add(self, name: bytes, values: Values) -> None:
         """Values of an item. One folder gets at most half of all room: what has none is not kept."""
         known = self._items.get(name, NOTHING)
-        pairs = zip(uids, values, strict=True)
-        new = {uid: value for uid, value in pairs if value is not None and uid not in known}
-        size = sum(len(value) for value in new.values() if isinstance(value, bytes)) + ENTRY_BYTES * len(new)
+        new = values
+        if not values.keys().isdisjoint(known):
+            new = {uid: value for uid, value in values.items() if uid not in known}
+        size = ENTRY_BYTES * len(new)
+        size += sum([len(value) for value in new.values() if isinstance(value, bytes)])
         if self.size_bytes + size > self._all.bytes_max // 2:
             return
         self._items.setdefault(name, {}).update(new)

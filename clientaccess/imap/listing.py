@@ -82,7 +82,7 @@ def _found(uids: Sequence[int], fresh: Fresh, kept: Values) -> list[Value | None
 
 async def _fresh(
     context: Context, selected: Selected, table: Table, ranges: Ranges
-) -> AsyncIterator[tuple[int, list[dict[int, Value | None]]]]:
+) -> AsyncIterator[tuple[int, list[dict[int, Any]]]]:
     """Values of the stored items by UID, and the UID up to which they are known; what can be is kept."""
     pages = context.store.columns(context.mailbox_id, selected.folder_id, ranges, table.needs, table.names)
     async with streaming(pages) as batches:
@@ -91,11 +91,11 @@ async def _fresh(
             uids: Sequence[int] = page.uids
             if None in columns.get("header_fields", ()):
                 uids, columns = await _with_headers(context, selected, table, uids, columns)
-            shown = table.values(columns)
+            shown = [dict(zip(uids, values, strict=True)) for values in table.values(columns)]
             for item, values in zip(table.stored, shown, strict=True):
-                if item.kept:
-                    selected.kept.add(item.template, uids, values)
-            yield page.uids[-1], [dict(zip(uids, values, strict=True)) for values in shown]
+                if not item.whole:
+                    selected.kept.add(item.template, values)
+            yield page.uids[-1], shown
 
 
 async def _with_headers(

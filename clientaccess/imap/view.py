@@ -87,8 +87,10 @@ class View:
         index = bisect_left(self._uids, uid)
         return index + 1 if index < len(self._uids) and self._uids[index] == uid else 0
 
-    def numbers_among(self, uids: Sequence[int]) -> list[int]:
+    def numbers_among(self, uids: Sequence[int]) -> Sequence[int]:
         """Message numbers of rising UIDs, without those that are none of this view."""
+        if len(uids) == len(self._uids) and array("I", uids) == self._uids:
+            return range(1, len(uids) + 1)
         if len(uids) * _FEW < len(self._uids):
             return [number for number in map(self.number, uids) if number]
         wanted = frozenset(uids)

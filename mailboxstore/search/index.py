@@ -24,6 +24,9 @@ _FORMAT = 1
 _UNFIT = re.compile("[\0\ud800-\udfff\ufffe\uffff]")
 """FTS5 ends at NUL, and takes the others for one and the same character."""
 _CACHE_KIB = 4096
+_PAGE_BYTES = 16384
+_LEAF_BYTES = 16000
+"""Long lists in large pieces, each within a page: a third less to make, a tenth less to ask."""
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE VIRTUAL TABLE texts USING fts5(
@@ -32,6 +35,7 @@ CREATE VIRTUAL TABLE texts USING fts5(
 CREATE TABLE unfit (email INTEGER PRIMARY KEY);
 CREATE TABLE progress (last_email INTEGER NOT NULL, last_email_id TEXT NOT NULL, indexed INTEGER NOT NULL);
 INSERT INTO progress VALUES (0, '', 0);
+INSERT INTO texts(texts, rank) VALUES ('pgsz', {_LEAF_BYTES});
 PRAGMA user_version={_FORMAT};
 COMMIT;
 """
@@ -77,6 +81,7 @@ class MailboxIndex:
 
     def _prepare(self) -> None:
         run = self._connection.execute
+        run(f"PRAGMA page_size={_PAGE_BYTES}")
         run("PRAGMA journal_mode=WAL")
         # What a power cut takes is indexed again; the file stays whole.
         run("PRAGMA synchronous=NORMAL")

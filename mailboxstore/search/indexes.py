@@ -14,7 +14,8 @@ import sqlite3
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -81,6 +82,7 @@ class TextIndexes:
         """Used in the executor alone."""
         self._waiting: dict[str, None] = {}
         self._task: asyncio.Task[None] | None = None
+        self._searches = 0
         self._sizes = {file.stem: size_of(file) for file in folder.glob("*.db")}
 
     @property
@@ -94,6 +96,15 @@ class TextIndexes:
             self._task.cancel()
             await asyncio.wait([self._task])
         await self._executor.run(self._close_all)
+
+    @contextmanager
+    def searching(self) -> Iterator[None]:
+        """Making gives way to a search, too."""
+        self._searches += 1
+        try:
+            yield
+        finally:
+            self._searches -= 1
 
     async def asked_of(self, mailbox_id: str) -> Callable[[str, Place], Awaitable[Hits | None]] | None:
         """The mailbox's index, to be asked; None: it has none."""
@@ -157,7 +168,7 @@ class TextIndexes:
 
     async def _give_way(self) -> None:
         for _ in range(BUSY_TIMES_MAX):
-            if not self._busy():
+            if not (self._searches or self._busy()):
                 return
             await asyncio.sleep(BUSY_SECONDS)
 

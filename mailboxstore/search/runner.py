@@ -153,7 +153,8 @@ class FolderSearch:
         if hits is None:
             found, late = set(), set(members.uids)
         else:
-            found = {uid for uid, email in members.pairs() if email in hits.emails}
+            emails = hits.emails
+            found = {uid for uid, email in members.pairs() if email in emails}
             late = set(members.later_than(hits.last_email))
         rest = late - found
         if hits is not None and hits.unfit:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from tests.harness.mail import compose
+from tests.harness.mail import Box, compose
 from tests.harness.organisation import Organisation
 from tests.harness.postgresql import VARIABLE, new_databases, server_url
 from tests.harness.topologies import ready_topology
@@ -79,3 +79,22 @@ async def test_an_unknown_recipient_and_a_new_one(organisation: Organisation) ->
     await alice.wait_for(sent)
     erin = organisation.add_user("erin@example.test", store="store-b")
     await erin.wait_for(await alice.send(erin))
+
+
+async def test_lists_and_searches(organisation: Organisation) -> None:
+    """There is no text index: a search in text reads the messages."""
+    alice, bob = organisation.users("alice@example.test", "bob@example.test")
+    sent = await alice.send(bob, message=compose(alice.address, bob.address, subject="Trees", body="Oaks\n"))
+    await bob.wait_for(sent)
+
+    def look(box: Box) -> list[bytes]:
+        searched = [
+            box.connection.search(None, key)[1][0] for key in ("SUBJECT tree", "TEXT aks", "TO nobody")
+        ]
+        items = "(INTERNALDATE EMAILID BODY.PEEK[HEADER.FIELDS (Subject)])"
+        _, shown = box.connection.fetch("*", items)
+        return [*searched, shown[0][1]]
+
+    subject, text, recipient, shown = await bob.look("INBOX", look)
+    assert subject.split() == text.split()[-1:] != [] and recipient == b""
+    assert shown == b"Subject: Trees\r\n\r\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundation.interfaces.mailbox_store import (
@@ -248,7 +248,8 @@ async def test_it_gives_way_and_takes_its_turn(searched: Searched, monkeypatch: 
     monkeypatch.setattr(module, "BUSY_SECONDS", 0)
     searched.busy = True
     await searched.search(APPLES)
-    await searched.indexes.settled()
+    with searched.indexes.searching():
+        await searched.indexes.settled()
     assert MailboxIndex(searched.file).indexed == 5
 
 
@@ -263,6 +264,7 @@ letters = st.sampled_from('abAÄäßİıſ€\u0301 "*:-\x01\ufffd\ufffe\U0001f6
 words = st.text(letters, max_size=12)
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(words, words), max_size=6), words)
 def test_it_finds_exactly_the_substrings(pairs: list[tuple[str, str]], sought: str) -> None:
     texts = [Text(number, "", fold(header), fold(body)) for number, (header, body) in enumerate(pairs, 1)]

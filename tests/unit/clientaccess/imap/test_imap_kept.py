@@ -62,15 +62,15 @@ async def test_messages_that_are_gone_are_left_out(store: MemoryStore, talk: Tal
 def test_the_room_is_bounded() -> None:
     kept = Kept(bytes_max=10 * (ENTRY_BYTES + 100))
     first, second = kept.folder("a", 1), kept.folder("b", 1)
-    first.add(b"x", range(1, 6), [b"." * 100] * 5)
-    first.add(b"x", range(1, 6), [b"." * 100] * 5)
+    first.add(b"x", dict.fromkeys(range(1, 6), b"." * 100))
+    first.add(b"x", dict.fromkeys(range(1, 6), b"." * 100))
     assert len(first.get(b"x")) == 5 and kept.size_bytes == 5 * (ENTRY_BYTES + 100)
-    first.add(b"y", [1], [b"." * 100])
+    first.add(b"y", {1: b"." * 100})
     assert not first.get(b"y"), "half of all room is the most for one folder"
-    second.add(b"x", range(1, 5), [b"." * 100] * 4)
+    second.add(b"x", dict.fromkeys(range(1, 5), b"." * 100))
     third = kept.folder("c", 1)
     first.get(b"x")
-    third.add(b"x", range(1, 5), [b"." * 100] * 4)
+    third.add(b"x", dict.fromkeys(range(1, 5), b"." * 100))
     assert first.get(b"x") and third.get(b"x") and not second.get(b"x"), "used longest ago"
     assert kept.size_bytes <= kept.bytes_max
 
@@ -79,7 +79,7 @@ def test_the_room_is_bounded() -> None:
 def test_a_folder_is_forgotten_when_nobody_has_it_selected(uid_validity: int) -> None:
     kept = Kept()
     folder = kept.folder("a", 1)
-    folder.add(b"x", [1], [7])
+    folder.add(b"x", {1: 7})
     assert (kept.folder("a", uid_validity) is folder) is (uid_validity == 1)
     del folder
     assert kept.size_bytes == 0 and not kept.folder("a", 1).get(b"x")
