@@ -90,7 +90,8 @@ class _Line:
             raise Refused(reply)
 
     async def hand_in(self, sender: str, recipients: Sequence[str], content: bytes) -> _Answers:
-        """All in one flight (RFC 2920, RFC 3030). Raises OSError, TimeoutError: no answer was read."""
+        """All in one flight, with PIPELINING and CHUNKING. Raises OSError, TimeoutError: no answer was
+        read."""
         commands = ["RSET"] if self._open else []
         commands += [f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{each}>" for each in recipients)]
         commands.append(f"BDAT {len(content)} LAST\r\n")

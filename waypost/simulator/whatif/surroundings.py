@@ -2,7 +2,7 @@
 
 Nothing of the user's is touched: data lies in the run's folder, databases are files there, no secret is
 needed, since no TLS is spoken and nobody is logged on to. Each server has a machine of its own, with an
-address from the range that nobody may use (RFC 1112 4), so no smart host can be mistaken for one.
+address from the range that is reserved and that nobody uses, so no smart host can be mistaken for one.
 """
 
 from __future__ import annotations
