@@ -92,8 +92,9 @@ async def _over(run: Run, system: System, user: User) -> Measures:
     for key, _, command, growth in _COMMANDS:
         text = command.format(middle=before // 2)
         await timed(key, partial(session.command, text), times=TIMES if growth == CONSTANT else 1)
+        if key == "one":
+            await timed("noop", session.noop, times=TIMES)
     await session.command(r"STORE 1:* -FLAGS.SILENT (\Flagged)")
-    await timed("noop", session.noop, times=TIMES)
     async with _deliveries(system, delivered, [user.address]) as flood:
         await timed("deliver", flood.send, parts=delivered)
     while session.exists < before + delivered:

@@ -193,7 +193,8 @@ async def idle_memory(run: Run, system: System, door: Door) -> Measures:
 
 
 async def _idle(stack: AsyncExitStack, system: System, door: Door, number: int) -> None:
-    session = await imap.connect(door, system.users[number % len(system.users)])
+    users = senders(system)  # nothing was sent to them: what messages take in memory is not the connection's
+    session = await imap.connect(door, users[number % len(users)])
     stack.push_async_callback(session.logout)
     await session.select()
     await session.idle(lambda _: None)
