@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 from sqlalchemy import Engine
 
 from foundation.database.engine import open_engine, prepare_schema, sqlite_url
@@ -107,6 +107,13 @@ class QueueMachine(CrashMachine[QueueModel]):
 
     def name(self, kind: str) -> str:
         return f"{kind}-{next(self.numbers):06d}"
+
+    @initialize(fates=fates)
+    def begin(self, fates: list[str]) -> None:
+        for number in range(4):
+            self.receive(number, None)
+        self.categorize(fates, True, None)
+        self.categorize([HUBS[0], OUTSIDE], False, None)
 
     # --- in ---
 
@@ -206,15 +213,12 @@ class QueueMachine(CrashMachine[QueueModel]):
 
     @rule(given=replies, final=finals, hop=hops, crash=crashes)
     def answered(self, given: list[Reply], final: Reply, hop: str, crash: Crash | None) -> None:
-        if unit := self.in_hand(hop):
-            self.deliver(unit, given, final, crash)
+        self.deliver(self.in_hand(hop), given, final, crash)
 
     @rule(given=replies, unread=st.booleans(), hop=hops, crash=crashes)
     def broken(self, given: list[Reply], unread: bool, hop: str, crash: Crash | None) -> None:
         """Before the content was sent, or before its reply was read."""
         unit = self.in_hand(hop)
-        if unit is None:
-            return
         unknown = unread and bool(self.next_hops[unit.hop].take(unit, given, OK).final)
         if unknown:
             self.may_be_doubled(unit)
@@ -223,10 +227,17 @@ class QueueMachine(CrashMachine[QueueModel]):
         left = unknown_rest(unit, attempt, now_ms=2, next_ms=3, pin=unit.pinned or pin)
         self.conclude(Conclusion(unit=unit, left=left), lambda model: model.unknown(unit.key, pin=pin), crash)
 
-    def in_hand(self, hop: str) -> Unit | None:
+    def in_hand(self, hop: str) -> Unit:
+        """One that the process has in memory; one that is made for it, when nothing waits for this hop."""
         if not self.memory:
             self.claim(hop, None)
-        return self.memory.pop(min(self.memory)) if self.memory else None
+        if not self.memory:
+            number = next(number for number in count() if f"in-{number}" not in self.model.keys)
+            self.receive(number, None)
+            self.take_up()
+            self.categorizing.sort(key=lambda message: message.entry_id.endswith(f"-{number}"), reverse=True)
+            self.categorize([hop], True, None)
+        return self.memory.pop(min(self.memory))
 
     def deliver(self, unit: Unit, given: list[Reply], final: Reply, crash: Crash | None) -> None:
         attempt = self.next_hops[unit.hop].take(unit, given, final)
@@ -276,6 +287,8 @@ class QueueMachine(CrashMachine[QueueModel]):
     def hand_back(self, crash: Crash | None) -> None:
         keys = sorted(self.memory)
         self.memory.clear()
+        if not keys:
+            return
         self.do(
             lambda: self.writer.run(lambda c: delivery.unclaim(c, keys)),
             lambda model: model.unclaim(keys),
@@ -348,7 +361,7 @@ class QueueMachine(CrashMachine[QueueModel]):
         """Once next hops take everything, everybody has ended, and nothing is left."""
         try:
             self.live_again([self.model])
-            for _ in range(20):
+            while self.model.messages:
                 self.take_up()
                 while self.categorizing:
                     self.categorize([HUBS[0]], True, None)

@@ -239,7 +239,10 @@ class StoreMachine(CrashMachine[Model]):
 
         async def work() -> None:
             hub.next = say
-            await self.agent.attempt(FakeLane(unit.target), None, unit)  # type: ignore[arg-type]
+            lane = FakeLane(unit.target)
+            await self.agent.attempt(lane, None, unit)  # type: ignore[arg-type]
+            for settled in lane.settling:
+                await settled
 
         self.do(work, expect, crash)
 
