@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+import hubtransport.categorizer.worker
 from config.reader import read_topology
+from tests.simulation.sabotages import last_of_several_recipients_dropped_at_fan_out
 from waypost.cli import whatif
 from waypost.cli.main import run
 from waypost.simulator.whatif.options import parse_failures
@@ -217,6 +219,31 @@ def test_an_interrupt_gives_the_report_so_far(
     assert document["recipients"]["lost"] == 0
     assert "Interrupted: the report so far" in printed.err
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_what_is_lost_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    last_of_several_recipients_dropped_at_fan_out(monkeypatch)
+    assert simulate("--load", "15/s", "--users", "12", "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    lost = document["recipients"]["lost"]
+    assert lost > 0
+    assert len(document["wrong"]) == min(lost, 20)
+    assert all(each.endswith(" is nowhere") for each in document["wrong"])
+    assert simulate("--load", "15/s", "--users", "12") == 1
+    assert f" + {lost} LOST; 0 doubled." in capsys.readouterr().out
+
+
+def test_what_nobody_foresaw_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*arguments: Any, **options: Any) -> Any:
+        raise ZeroDivisionError("nobody thought of this")
+
+    monkeypatch.setattr(hubtransport.categorizer.worker, "plan", broken)
+    assert simulate() == 1
+    printed = capsys.readouterr().out
+    assert "ZeroDivisionError('nobody thought of this')" in printed
+    assert "servers met errors that nobody foresaw" in printed.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
