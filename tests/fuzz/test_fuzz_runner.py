@@ -97,9 +97,8 @@ def test_the_same_seed_makes_the_same_inputs_within_bounds() -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_every_target_has_a_corpus_and_runs_in_the_suite(name: str) -> None:
+def test_every_target_has_a_corpus(name: str) -> None:
     assert len(corpus_of(run.CORPUS / name)) >= 5
-    assert f'fuzzed("{name}")' in (Path(__file__).parent / f"test_fuzz_{name}.py").read_text()
 
 
 def test_figures() -> None:
