@@ -26,7 +26,7 @@ async def chunks() -> AsyncIterator[bytes]:
 
 def test_the_interfaces_of_the_project_can_be_called_from_afar() -> None:
     assert {"submit", "records", "watch", "append", "search"} <= set(methods_of(MailboxStore))
-    assert {"status", "trace", "events", "reload", "queue", "retry"} == set(methods_of(Control))
+    assert {"status", "trace", "events", "reload", "queue", "retry", "release"} == set(methods_of(Control))
 
 
 def test_kinds_of_methods() -> None:
