@@ -91,9 +91,9 @@ def hub_forgets_keys_at_its_restart(patch: pytest.MonkeyPatch) -> None:
 def outbox_entry_deleted_before_the_hubs_answer(patch: pytest.MonkeyPatch) -> None:
     send = OutboxAgent._send
 
-    async def early(self: OutboxAgent, connection: Any, unit: Any) -> Outcome:
+    async def early(self: OutboxAgent, connection: Any, unit: Any, kept: Any) -> Outcome:
         await self._settle(unit, unit.target, Outcome(taken=unit.recipients, reply="250"))
-        return await send(self, connection, unit)
+        return await send(self, connection, unit, kept)
 
     patch.setattr(OutboxAgent, "_send", early)
 
