@@ -1,7 +1,7 @@
 """A hub's queue that dies at any point, against a model: receiving, categorizing, delivering and sweeping in
 whatever order, each commit whole or not at all, and every recipient ends once.
 
-What the categorizer and the sweep read, they write a moment later: others come between.
+What the categorizer and the sweep read, they write a moment later, and others come between.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from hubtransport.queues.tables import METADATA, REVISION
 from tests.harness import queue_model as models
 from tests.harness.crash_machine import CrashMachine, crashes
 from tests.harness.crashing import Crash, InlineExecutor
+from tests.harness.next_hop import NextHop
 from tests.harness.queue_model import EXPIRING, OUTSIDE, Person, QueueModel, broken_rules, observed
 
 GROUP = ("hub-1", "hub-2")
@@ -46,29 +47,6 @@ fates = st.lists(st.sampled_from([*HOPS, "fails", "is merged", "is a group"]), m
 hops = st.sampled_from(HOPS)
 
 
-class NextHop:
-    """Takes transfers; Waypost's own remember the key, and answer a repeat as before."""
-
-    def __init__(self, *, keeps_keys: bool) -> None:
-        self.got: Counter[Person] = Counter()
-        self._keeps_keys = keeps_keys
-        self._known: dict[str, tuple[Reply, ...]] = {}
-
-    def take(self, unit: Unit, given: list[Reply], final: Reply) -> Attempt:
-        known = self._known.get(unit.key)
-        if known is not None:
-            return Attempt(recipients=known, final=(OK,), remote="r", dsn=True)
-        answers = tuple(given[number % len(given)] for number in range(len(unit.recipients)))
-        if not any(reply.positive for reply in answers):
-            return Attempt(recipients=answers, remote="r", dsn=True)
-        if final.positive:
-            if self._keeps_keys:
-                self._known[unit.key] = answers
-            taken = zip(unit.recipients, answers, strict=True)
-            self.got.update((unit.message.entry_id, q.position) for q, reply in taken if reply.positive)
-        return Attempt(recipients=answers, final=(final,), remote="r", dsn=True)
-
-
 class QueueMachine(CrashMachine[QueueModel]):
     def __init__(self) -> None:
         self.next_hops = {hop: NextHop(keeps_keys=hop != OUTSIDE) for hop in HOPS}
@@ -77,7 +55,6 @@ class QueueMachine(CrashMachine[QueueModel]):
         """Outside, where the answer to a transfer was lost (RFC 1047)."""
         self.categorizing: list[QueuedMessage] = []
         self.memory: dict[str, Unit] = {}
-        self.looked: list[tuple[str, Unit]] = []
         self.engine: Engine
         self.writer: Writer
         super().__init__(QueueModel())
@@ -95,7 +72,6 @@ class QueueMachine(CrashMachine[QueueModel]):
     async def recover(self) -> None:
         self.memory.clear()
         self.categorizing.clear()
-        self.looked.clear()
         await self.writer.run(lambda connection: delivery.recover(connection, FOREVER_MS))
 
     def observed(self) -> dict[str, Any]:
@@ -112,6 +88,7 @@ class QueueMachine(CrashMachine[QueueModel]):
     def begin(self, fates: list[str]) -> None:
         for number in range(4):
             self.receive(number, None)
+        self.take_up()
         self.categorize(fates, True, None)
         self.categorize([HUBS[0], OUTSIDE], False, None)
 
@@ -133,18 +110,27 @@ class QueueMachine(CrashMachine[QueueModel]):
 
     # --- the categorizer ---
 
-    @rule()
     def take_up(self) -> None:
         known = {message.id for message in self.categorizing}
         found = self.read(lambda connection: load(connection, 0, 100))
         self.categorizing += [message for message in found if message.id not in known]
 
-    @rule(fates=fates, in_memory=st.booleans(), crash=crashes)
-    def categorize(self, fates: list[str], in_memory: bool, crash: Crash | None) -> None:
+    @rule(fates=fates, in_memory=st.booleans(), rerouted=hops, meanwhile=st.none() | hops, crash=crashes)
+    def decide(
+        self, fates: list[str], in_memory: bool, rerouted: str, meanwhile: str | None, crash: Crash | None
+    ) -> None:
+        """`meanwhile`: units of this next hop come back while the categorizer has messages in hand."""
         if not self.categorizing:
             self.take_up()
         if not self.categorizing:
-            return
+            self.sweep(rerouted, False, None)
+            self.take_up()
+        if meanwhile is not None:
+            self.sweep(meanwhile, False, None)
+        if self.categorizing:
+            self.categorize(fates, in_memory, crash)
+
+    def categorize(self, fates: list[str], in_memory: bool, crash: Crash | None) -> None:
         message = self.categorizing.pop(0)
         fate = {q.position: fates[number % len(fates)] for number, q in enumerate(message.recipients)}
         groups = [at for at, what in fate.items() if what == "is a group"]
@@ -276,8 +262,8 @@ class QueueMachine(CrashMachine[QueueModel]):
         )
         self.conclude(conclusion, expect, crash)
 
-    def conclude(self, conclusion: Conclusion, expect: Any, crash: Crash | None) -> None:
-        self.do(lambda: self.writer.run(lambda c: delivery.conclude(c, conclusion)), expect, crash)
+    def conclude(self, conclusion: Conclusion, expect: Any, crash: Crash | None) -> bool:
+        return self.do(lambda: self.writer.run(lambda c: delivery.conclude(c, conclusion)), expect, crash)
 
     def may_be_doubled(self, unit: Unit) -> None:
         if unit.hop == OUTSIDE:
@@ -311,9 +297,20 @@ class QueueMachine(CrashMachine[QueueModel]):
 
     # --- the sweep ---
 
-    @rule(hop=st.none() | hops)
-    def look(self, hop: str | None) -> None:
-        """For what is too old, or what waits for a next hop and is to be routed anew."""
+    @rule(hop=st.none() | hops, claimed=st.booleans(), crash=crashes)
+    def sweep(self, hop: str | None, claimed: bool, crash: Crash | None) -> None:
+        """What is too old goes, or what waits for a next hop is routed anew. `claimed`: it was taken into
+        memory since it was looked for."""
+        found = self.look(hop)
+        if claimed:
+            for each in HOPS if hop is None else (hop,):
+                self.claim(each, None)
+        for unit in found:
+            if not self.swept(unit, crash, expired=hop is None):
+                return
+
+    def look(self, hop: str | None) -> list[Unit]:
+        found: list[Unit]
         if hop is None:
             found = self.read(lambda c: delivery.expired(c, EXPIRED_MS, 100))
             assert {unit.key for unit in found} == self.model.expirable()
@@ -322,21 +319,16 @@ class QueueMachine(CrashMachine[QueueModel]):
             last = self.read(lambda c: delivery.last_stored(c, pattern))
             found = self.read(lambda c: delivery.stored_units(c, pattern, last, 100))
             assert {unit.key for unit in found} == self.model.free_units(hop)
-        self.looked += [("expired" if hop is None else "rerouted", unit) for unit in found]
+        return found
 
-    @rule(crash=crashes)
-    def sweep(self, crash: Crash | None) -> None:
-        if not self.looked:
-            return
-        what, unit = self.looked.pop(0)
-        if what == "expired":
+    def swept(self, unit: Unit, crash: Crash | None, *, expired: bool) -> bool:
+        if expired:
             reports = self.reports(unit.message, True)
             told = reports[0][0].entry_id if reports else ""
             conclusion = Conclusion(unit=unit, ended=positions(unit), reports=reports, stored=True)
-            self.conclude(conclusion, lambda model: model.expire(unit.key, told), crash)
-            return
+            return self.conclude(conclusion, lambda model: model.expire(unit.key, told), crash)
         event = TrackingEvent(event="RESUBMIT", source="QUEUE", at_ms=1, server="hub")
-        self.do(
+        return self.do(
             lambda: self.writer.run(lambda c: delivery.resubmit(c, [unit], [event], stored=True)),
             lambda model: model.resubmit(unit.key),
             crash,
