@@ -210,19 +210,29 @@ class Store:
     ) -> AsyncIterator[Columns]:
         await self._mailbox(mailbox_id)
         contents, wanted = self._database.contents, frozenset(names)
-        after = 0
 
-        def query(connection: Connection) -> tuple[Columns, int]:
-            return reading.columns_page(
-                connection, contents, mailbox_id, folder_id, uids, columns, wanted, after
-            )
+        def ask(after: int) -> asyncio.Task[tuple[Columns, int]]:
+            def query(connection: Connection) -> tuple[Columns, int]:
+                return reading.columns_page(
+                    connection, contents, mailbox_id, folder_id, uids, columns, wanted, after
+                )
 
-        while True:
-            page, after = await self._database.readers.run(query)
-            if page.uids:
-                yield page
-            if not after:
-                return
+            return asyncio.get_running_loop().create_task(self._database.readers.run(query))
+
+        asked = ask(0)
+        try:
+            while True:
+                page, after = await asked
+                if after:
+                    asked = ask(after)  # read while this page is on its way
+                if page.uids:
+                    for frame in reading.frames_of(page, columns):
+                        yield frame
+                if not after:
+                    return
+        finally:
+            if not asked.cancel() and not asked.cancelled():
+                asked.exception()  # nobody else asks for it when the caller goes away before
 
     async def content(
         self, mailbox_id: str, folder_id: str, uid: int, offset: int, length: int

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from clientaccess.imap import responses
 from clientaccess.imap.commands import Append, Copy, Expunge, FetchItem, Search, SequenceSet, Store
 from clientaccess.imap.context import Context, Done, Incoming, Misused, Rejected
-from clientaccess.imap.fetch import local_response
+from clientaccess.imap.listing import tell_known
 from clientaccess.imap.mailboxes import existing
 from clientaccess.imap.search import response, saved_uids, store_key
 from clientaccess.imap.selected import Selected, tell_expunged
@@ -46,7 +46,7 @@ async def store_flags(context: Context, command: Store) -> Done:
         context.condstore = True  # RFC 7162 3.1
     if not numbers:
         return Done("Nothing to change")
-    before = {entry.uid: entry for entry in map(selected.view.entry, numbers)}
+    before = {entry.uid: entry for entry in map(selected.view.entry, numbers)} if command.silent else {}
     change = FlagChange(
         operation=command.operation,
         flags=command.flags,
@@ -76,27 +76,28 @@ async def _tell_stored(
     outcome: FlagOutcome,
 ) -> None:
     refused = frozenset(outcome.refused)
-    items: tuple[FetchItem, ...] = ("FLAGS",)
-    if context.condstore:
-        items = ("FLAGS", "MODSEQ")
-    extra: tuple[FetchItem, ...] = ("UID",) if command.uid else ()
     view = selected.view
+    changed: list[int] = []
+    silent: list[int] = []
     for entry in outcome.updated:
         number = view.number(entry.uid)
         if not number or entry.uid in refused:
             continue
-        expected = _expected(before[entry.uid], command)
         view.update(number, entry)
-        shown = items
-        if command.silent:
-            # RFC 3501 6.4.6: what another session changed is told even so; RFC 7162 3.1.3: the modseq is, too
-            others = expected != (entry.flags, frozenset(entry.keywords))
-            if not others and command.unchanged_since is None:
-                continue
-            shown = items if others else ("MODSEQ",)
-        context.out.write(selected.new_keywords())
-        context.out.write(local_response(shown, number, entry, view.is_recent(number), extra))
-        await context.out.flush()
+        # RFC 3501 6.4.6: what another session changed is told even so; RFC 7162 3.1.3: the modseq is, too
+        if not command.silent or _others_changed(before[entry.uid], entry, command):
+            changed.append(number)
+        elif command.unchanged_since is not None:
+            silent.append(number)
+    context.out.write(selected.new_keywords())
+    flags: tuple[FetchItem, ...] = ("FLAGS", "MODSEQ") if context.condstore else ("FLAGS",)
+    uid: tuple[FetchItem, ...] = ("UID",) if command.uid else ()
+    await tell_known(context, selected, (*flags, *uid), changed)
+    await tell_known(context, selected, ("MODSEQ", *uid), silent)
+
+
+def _others_changed(before: FlagEntry, now: FlagEntry, command: Store) -> bool:
+    return _expected(before, command) != (now.flags, frozenset(now.keywords))
 
 
 def _expected(entry: FlagEntry, command: Store) -> tuple[int, frozenset[str]]:

@@ -4,7 +4,7 @@ transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -32,9 +32,10 @@ from mailboxstore.database.ranges import locate, windows
 
 FLAGS_A_PAGE = 2000
 COLUMNS_A_PAGE = 500
-CONTENTS_A_PAGE = 100
+CONTENTS_A_PAGE = 120
 RECORDS_A_PAGE = 100
 PAGE_BYTES = 1024 * 1024
+FRAME_BYTES = 240 * 1024
 
 
 def flags_page(connection: Connection, folder: int, after_uid: int) -> FlagColumns:
@@ -147,6 +148,20 @@ def columns_page(
         found, cut_at = _with_content(connection, contents, found, columns.index("content") + 1)
         next_uid = cut_at or next_uid
     return _columns(found, columns, names), next_uid
+
+
+def frames_of(page: Columns, columns: tuple[Column, ...]) -> Iterator[Columns]:
+    """The page in pieces of a size that memory is found for at once: contents are large together."""
+    if "content" not in columns:
+        yield page
+        return
+    start = size_bytes = 0
+    for place, content in enumerate(page.values[columns.index("content")]):
+        size_bytes += len(content) if isinstance(content, bytes) else 0
+        if size_bytes >= FRAME_BYTES or place == len(page.uids) - 1:
+            end = place + 1
+            yield Columns(page.uids[start:end], tuple(values[start:end] for values in page.values))
+            start, size_bytes = end, 0
 
 
 def _with_content(
