@@ -175,7 +175,7 @@ class Sending:
         pending = 0
         async for chunk, last in _chunks(self._content()):
             if not last:
-                self._queue.write(encode_bdat(len(chunk), last=False) + chunk, 1)
+                self._queue.write(chunk, 1)
                 pending += 1
                 await self._queue.drain(self._timeouts.block)
                 while pending and (self._queue.waiting or not self._pipelining):
@@ -185,7 +185,7 @@ class Sending:
                         await self._skip(pending)
                         return (refusal,) * self._answers
                 continue
-            self.final_sent = self._queue.write(encode_bdat(len(chunk), last=True) + chunk, self._answers)
+            self.final_sent = self._queue.write(chunk, self._answers)
         for _ in range(pending):
             refusal = await self._chunk_refusal()
             if refusal is not None:
@@ -253,11 +253,21 @@ class Sending:
 
 
 async def _chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, bool]]:
-    """Pieces as chunks of CHUNK_BYTES, and whether it is the last one, which may be empty."""
-    buffer = bytearray()
+    """Pieces as BDAT commands of CHUNK_BYTES, and whether it is the last one, which may be empty. Content is
+    copied once."""
+    parts: list[memoryview] = []
+    room = CHUNK_BYTES
     async for piece in pieces:
-        buffer += piece
-        while len(buffer) > CHUNK_BYTES:
-            yield bytes(buffer[:CHUNK_BYTES]), False
-            del buffer[:CHUNK_BYTES]
-    yield bytes(buffer), True
+        rest = memoryview(piece)
+        while len(rest) > room:
+            parts.append(rest[:room])
+            yield _bdat(parts, CHUNK_BYTES, last=False), False
+            rest = rest[room:]
+            parts, room = [], CHUNK_BYTES
+        parts.append(rest)
+        room -= len(rest)
+    yield _bdat(parts, CHUNK_BYTES - room, last=True), True
+
+
+def _bdat(parts: Sequence[memoryview], size_bytes: int, *, last: bool) -> bytes:
+    return b"".join((encode_bdat(size_bytes, last=last), *parts))
