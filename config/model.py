@@ -208,8 +208,8 @@ class HubServer(Settings):
     database_password_file: AtRestart[str] = ""
     """File with the password for it, read at each connection."""
     database_size_bytes: AtRestart[int] = 0
-    """Size at which its SQLite database is full, as if the disk were; 0: as large as the disk lets it be.
-    Exchange: Database-Size-Limit-in-GB."""
+    """Size at which its SQLite database is full, as if the disk were; large messages are then in it, too, and
+    not in files beside it. 0: as large as the disk lets it be. Exchange: Database-Size-Limit-in-GB."""
     limits: Limits = Limits()
     retry: Retry = Retry()
     pressure: Pressure = Pressure()
@@ -237,8 +237,8 @@ class StoreServer(Settings):
     database_password_file: AtRestart[str] = ""
     """File with the password for it, read at each connection."""
     database_size_bytes: AtRestart[int] = 0
-    """Size at which its SQLite database is full, as if the disk were; 0: as large as the disk lets it be.
-    Exchange: Database-Size-Limit-in-GB."""
+    """Size at which its SQLite database is full, as if the disk were; large messages are then in it, too, and
+    not in files beside it. 0: as large as the disk lets it be. Exchange: Database-Size-Limit-in-GB."""
     limits: Limits = Limits()
     pressure: Pressure = Pressure()
     mailbox_quota_bytes: int = 0

@@ -15,7 +15,9 @@ from typing import Literal
 
 from config.model import HubServer, Topology
 from config.reload import ReadAgain, reload
+from foundation.database.content import files_beside, with_files
 from foundation.database.engine import Upgrade, open_engine, prepare_schema, sqlite_url
+from foundation.database.keeping import ContentKeeper
 from foundation.database.readers import Readers
 from foundation.database.writer import Writer
 from foundation.directory.lookup import DirectoryLookup
@@ -44,6 +46,7 @@ from hubtransport.explain import HubExplainer
 from hubtransport.pressure import HubPressure
 from hubtransport.queues.delivery import recover
 from hubtransport.queues.records import QueuedMessage
+from hubtransport.queues.statements import contents
 from hubtransport.queues.store import QueueStore
 from hubtransport.queues.tables import METADATA, REVISION
 from hubtransport.receive.connectors import ReceiveConnector, internal, outside
@@ -57,6 +60,7 @@ log = logging.getLogger("waypost.hubtransport")
 COMPONENT = "hub"
 STOP_SECONDS = 10.0
 READERS = 2
+SYNCS = 4
 
 
 class HubTransport:
@@ -163,18 +167,31 @@ class HubTransport:
         engine = open_engine(url, self._settings.database_size_bytes)
         writing = self._world.executor(f"{self.name}-writer", 1)
         reading = self._world.executor(f"{self.name}-readers", READERS)
+        syncing = self._world.executor(f"{self.name}-content", SYNCS)
 
         async def close() -> None:
+            syncing.close()
             reading.close()
             writing.close()
             engine.dispose()
 
         self._closing.append(close)
         await writing.run(prepare_schema, engine, METADATA, COMPONENT, REVISION, self._upgrade)
+        files = files_beside(
+            engine,
+            self._world.disk,
+            self._world.entropy.identifier,
+            syncing,
+            takes_new=not self._settings.database_size_bytes,  # the bound is to count all content
+        )
+        engine = with_files(engine, files)
         self._writer = Writer(engine, writing, failed=self._database_failed)
         self._closing.append(self._writer.close)
         header_bytes = self._settings.limits.header_size_bytes * 2
-        self._store = QueueStore(self._writer, Readers(engine, reading), header_bytes)
+        self._store = QueueStore(self._writer, Readers(engine, reading), header_bytes, files)
+        keeper = ContentKeeper(files, contents, self._writer)
+        self._closing.append(keeper.stop)
+        await keeper.start()
 
     def _build(self) -> None:
         def table() -> RoutingTable:
@@ -338,6 +355,7 @@ class HubTransport:
             idle_seconds=limits.connection_idle_seconds,
             connections=limits.connections,
             connections_per_source=limits.connections_per_source,
+            spool=self._store.spool,
         )
 
     def _may_call(self, peer: str, service: str, method: str) -> bool:

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
@@ -80,7 +79,6 @@ class Store:
         submission: OutboxSubmission,
         *,
         message_size_bytes: int,
-        spool_folder: Path | None = None,
         pressure: Callable[[], Level] = lambda: "normal",
         members: FolderMembers | None = None,
         indexes: TextIndexes | None = None,
@@ -91,7 +89,6 @@ class Store:
         self._notifications = notifications
         self._submission = submission
         self.message_size_bytes = message_size_bytes
-        self._spool_folder = spool_folder
         self._pressure = pressure
         self._members = members or FolderMembers(database.readers)
         self._indexes = indexes
@@ -312,29 +309,33 @@ class Store:
         spool: Spool,
     ) -> Appended:
         database = self._database
-        summary = await database.compute(spool.size_bytes, lambda: summarise(spool.buffer()))
-        email = NewEmail(database.identifier(), b"", spool, summary)
-        now_ms = self._now_ms()
-
-        def unit(connection: Connection, change: MailboxChange) -> Appended:
-            folder = folders.target_folder(connection, change, name)
-            refuse_over_quota(change.mailbox, email.size_bytes, database.quota_bytes)
-            placement = messages.Placement(
-                email=add_email(connection, database.contents, email, 1),
-                thread_id=thread_of(connection, change.mailbox.mailbox, summary, email.email_id),
-                size_bytes=email.size_bytes,
-                now_ms=now_ms,
-                flags=flags,
-                keywords=keywords,
-                internal_date_ms=internal_date_ms,
-                internal_offset_minutes=internal_offset_minutes,
-            )
-            uid = messages.place_message(connection, change, folder, placement)
-            if folder.role == "sent" and summary.message_id:
-                self._replace_sent_copy(connection, change, folder, summary.message_id, now_ms)
-            return Appended(uid_validity=folder.uid_validity, uid=uid)
-
         with spool:
+            email = await database.compute(
+                spool.size_bytes,
+                lambda: NewEmail(database.identifier(), b"", spool, summarise(spool.buffer())),
+            )
+            summary = email.summary
+            await database.secure(email)
+            now_ms = self._now_ms()
+
+            def unit(connection: Connection, change: MailboxChange) -> Appended:
+                folder = folders.target_folder(connection, change, name)
+                refuse_over_quota(change.mailbox, email.size_bytes, database.quota_bytes)
+                placement = messages.Placement(
+                    email=add_email(connection, database.contents, email, 1),
+                    thread_id=thread_of(connection, change.mailbox.mailbox, summary, email.email_id),
+                    size_bytes=email.size_bytes,
+                    now_ms=now_ms,
+                    flags=flags,
+                    keywords=keywords,
+                    internal_date_ms=internal_date_ms,
+                    internal_offset_minutes=internal_offset_minutes,
+                )
+                uid = messages.place_message(connection, change, folder, placement)
+                if folder.role == "sent" and summary.message_id:
+                    self._replace_sent_copy(connection, change, folder, summary.message_id, now_ms)
+                return Appended(uid_validity=folder.uid_validity, uid=uid)
+
             return await self._change(mailbox_id, unit)
 
     async def copy(self, mailbox_id: str, folder_id: str, uids: Ranges, target: str) -> Copied:
@@ -424,7 +425,7 @@ class Store:
 
     async def _spool(self, content: AsyncIterator[bytes]) -> Spool:
         """Refusal TOOBIG as MailError 552 5.3.4."""
-        return await spool_from(content, self.message_size_bytes, self._spool_folder)
+        return await spool_from(content, self.message_size_bytes, self._database.spool)
 
     def _now_ms(self) -> int:
         return self._database.clock.now_ms()

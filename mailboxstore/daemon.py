@@ -10,6 +10,7 @@ import asyncio
 import importlib.metadata
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -17,9 +18,11 @@ from sqlalchemy import Engine
 
 from config.model import Retry, StoreServer, Topology
 from config.reload import ReadAgain, reload
-from foundation.database.content import Contents
+from foundation.database.content import Contents, files_beside, with_files
 from foundation.database.engine import Upgrade, open_engine, prepare_schema, sqlite_url
+from foundation.database.keeping import ContentKeeper
 from foundation.database.readers import Readers
+from foundation.database.spool import Spool
 from foundation.database.writer import Writer
 from foundation.directory.lookup import DirectoryLookup
 from foundation.interfaces.control import Control, Listener, ReloadOutcome, ServerStatus
@@ -56,6 +59,7 @@ from mailboxstore.search.indexes import TextIndexes
 from mailboxstore.search.members import FolderMembers
 
 READER_THREADS = 4
+SYNC_THREADS = 4
 STOP_SECONDS = 10.0
 HUB_TIMEOUTS = Timeouts(connect=10, greeting=30, handshake=15, hello=30, mail=60, recipient=60)
 
@@ -95,6 +99,7 @@ class MailboxStoreDaemon:
         self._indexes: TextIndexes | None = None
         self._explainer: StoreExplainer | None = None
         self._agent: OutboxAgent | None = None
+        self._keeper: ContentKeeper | None = None
         self._maintenance: Maintenance | None = None
         self._pressure: StorePressure | None = None
         self._lmtp: SmtpServer | None = None
@@ -168,6 +173,8 @@ class MailboxStoreDaemon:
             await self._indexes.stop()
         if self._agent is not None:
             await self._agent.stop()
+        if self._keeper is not None:
+            await self._keeper.stop()
         if self._directory is not None:
             await self._directory.stop()
         if self._writer is not None:
@@ -223,7 +230,7 @@ class MailboxStoreDaemon:
         if self._maintenance is not None:
             self._maintenance.keep_disconnected(settings.disconnected_keep_days)
         if self._lmtp is not None:
-            self._lmtp.options = self._options()
+            self._lmtp.options = self._options(self._lmtp.options.spool)
 
     # --- parts ---
 
@@ -233,24 +240,37 @@ class MailboxStoreDaemon:
         )
         engine = open_engine(url, self._settings.database_size_bytes)
         self._engine = engine
-        writing, reading, computing = (
+        writing, reading, computing, syncing = (
             self._executor("writer", 1),
             self._executor("readers", READER_THREADS),
             self._executor("computing", 1),
+            self._executor("content", SYNC_THREADS),
         )
         await writing.run(
             prepare_schema, engine, tables.metadata, tables.COMPONENT, tables.REVISION, self._upgrade
         )
+        files = files_beside(
+            engine,
+            self._world.disk,
+            self._world.entropy.identifier,
+            syncing,
+            takes_new=not self._settings.database_size_bytes,  # the bound is to count all content
+        )
+        engine = with_files(engine, files)
         self._writer = Writer(engine, writing, failed=self._disk_failed)
+        contents = Contents(tables.contents)
+        self._keeper = ContentKeeper(files, contents, self._writer)
+        await self._keeper.start()
         return MailboxDatabase(
             server=self.name,
             writer=self._writer,
             readers=Readers(engine, reading),
-            contents=Contents(tables.contents),
+            contents=contents,
             tracking=Tracking(tables.tracking),
             clock=self._world.clock,
             identifier=self._world.entropy.identifier,
             executor=computing,
+            files=files,
             quota_bytes=self._settings.mailbox_quota_bytes,
         )
 
@@ -330,7 +350,7 @@ class MailboxStoreDaemon:
                 pressure=self._level,
             )
 
-        self._lmtp = SmtpServer(self._options(), session, self._world.entropy)
+        self._lmtp = SmtpServer(self._options(database.spool), session, self._world.entropy)
         lmtp_port = await self._lmtp.start(settings.lmtp.host, settings.lmtp.port)
         control = StoreControl(database, agent, self.status, self.reload)
         self._explainer = self._make_explainer(database, directory, agent)
@@ -356,7 +376,7 @@ class MailboxStoreDaemon:
             Listener(protocol="control", host=str(socket), port=0),
         )
 
-    def _options(self) -> ServerOptions:
+    def _options(self, spool: Callable[[], Spool]) -> ServerOptions:
         limits = self._settings.limits
         return ServerOptions(
             hostname=self._topology.host_name(self.name),
@@ -369,6 +389,7 @@ class MailboxStoreDaemon:
             protocol_errors=limits.protocol_errors,
             idle_seconds=limits.connection_idle_seconds,
             connections=limits.connections,
+            spool=spool,
         )
 
     def _may_call(self, peer: str, service: str, method: str) -> bool:

@@ -6,8 +6,9 @@ simulator hand in theirs. Protocol logic (p and s modules) knows the world only 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from mmap import mmap
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -33,14 +34,47 @@ class Entropy(Protocol):
         """A number in [low, high): jitter."""
 
 
+class OpenFile(Protocol):
+    """A file that was just made, and grows. Its calls raise OSError."""
+
+    def write(self, piece: bytes | bytearray | memoryview) -> None:
+        """Appends all of it."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes [offset, offset+length), cut to the end."""
+
+    def map(self, size_bytes: int) -> mmap:
+        """So many of its bytes, not copied."""
+
+    def sync(self) -> None:
+        """Returns when the content, and the file's name in its folder, outlast a power cut."""
+
+    def close(self) -> None: ...
+
+
 class Disk(Protocol):
     def free_bytes(self, folder: Path) -> int: ...
 
-    def read(self, file: Path) -> bytes:
-        """Raises FileNotFoundError."""
+    def read(self, file: Path, offset: int = 0, length: int = -1) -> bytes:
+        """All of it, or bytes [offset, offset+length), cut to the end. Raises FileNotFoundError."""
 
     def write(self, file: Path, data: bytes, mode: int = 0o600) -> None:
         """Replaces the file in one step: temporary file, fsync, rename, fsync of the folder."""
+
+    def create(self, file: Path) -> OpenFile:
+        """A new file, its owner's alone. Raises OSError, FileExistsError."""
+
+    def remove(self, file: Path) -> None:
+        """One that is not there is removed already."""
+
+    def make_folder(self, folder: Path) -> None:
+        """With its parents, its owner's alone, as durable as a synced file. One that is there stays."""
+
+    def size(self, file: Path) -> int:
+        """Raises FileNotFoundError."""
+
+    def names(self, folder: Path) -> Iterator[str]:
+        """Its files, in no order."""
 
 
 @dataclass(frozen=True)

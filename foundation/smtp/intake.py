@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from foundation.database.spool import Spool
+from foundation.database.spool import no_room
 from foundation.mail.errors import MailError
 from foundation.smtp.content import TextGuard
 from foundation.smtp.session import ServerOptions
@@ -24,7 +24,7 @@ class Intake:
         self._received_bytes = 0
         self._problem: MailError | None = None
         self.guard = TextGuard(policy, 0 if options.private else options.line_bytes)
-        self.spool = Spool()
+        self.spool = options.spool()
 
     @property
     def problem(self) -> MailError | None:
@@ -46,7 +46,7 @@ class Intake:
             self.spool.write(content)
         except OSError as error:
             log.error("content can't be spooled", extra={"error": str(error)})
-            self._fail(MailError(452, "4.3.1", "No room for the message now"))
+            self._fail(no_room())
 
     def close(self) -> None:
         self.spool.close()

@@ -4,6 +4,7 @@ foundation/smtp/server.py and the daemons that receive mail."""
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -72,6 +73,8 @@ class ServerOptions:
     line_bytes: int = MEBIBYTE
     """Longest line of text; not limited on private listeners."""
     banner: str = "Waypost"
+    spool: Callable[[], Spool] = Spool
+    """Makes the spool that content goes to."""
 
 
 class SessionHandler(Protocol):

@@ -8,24 +8,39 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 
+from foundation.database.content import content_spool, secure
+from foundation.database.files import ContentFiles
 from foundation.database.readers import Readers
+from foundation.database.spool import Spool
 from foundation.database.writer import Writer
 from foundation.mail.headers import header_block
 from hubtransport.queues import statements
 from hubtransport.queues.records import QueuedMessage
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 512 * 1024
 KEPT_CONTENT_BYTES_MAX = 64 * 1024
 KEPT_BYTES_MAX = 16 * 1024 * 1024
 
 
 class QueueStore:
-    def __init__(self, writer: Writer, readers: Readers, header_bytes_max: int) -> None:
+    def __init__(
+        self, writer: Writer, readers: Readers, header_bytes_max: int, files: ContentFiles | None = None
+    ) -> None:
+        """`files`: where large content goes; None: all of it is in the database."""
         self.writer = writer
         self.readers = readers
         self.header_bytes_max = header_bytes_max
+        self._files = files
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self._kept_bytes = 0
+
+    def spool(self) -> Spool:
+        """For content that is to be stored."""
+        return content_spool(self._files)
+
+    async def secure(self, content: Spool) -> None:
+        """Before the unit of work that stores it. Raises MailError 452 4.3.1, 451 4.3.0."""
+        await secure(self._files, content)
 
     def keep(self, content_id: int, content: bytes) -> None:
         """Remembers content that was just committed."""

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 from foundation.database.content import content_tables
 from foundation.tracking.tables import tracking_table
 
-REVISION = 1
+REVISION = 2
 
 METADATA = MetaData()
 

@@ -117,7 +117,7 @@ class HubSession:
         cleaned = facts.header if self._connector.trusted else remove_private(facts.header)
         if cleaned == facts.header:
             return await self._commit(content, facts, now_ms)
-        with _with_header(content, len(facts.header), cleaned) as rewritten:
+        with _with_header(content, len(facts.header), cleaned, self._hub.store.spool()) as rewritten:
             return await self._commit(rewritten, HeaderFacts(cleaned, facts.utf8), now_ms)
 
     def reset(self) -> None:
@@ -152,6 +152,7 @@ class HubSession:
                     hub.store.keep(accepted.content_id, copy)
                 hub.submitted((accepted,))
 
+        await hub.store.secure(content)
         accepted = await hub.store.writer.run(
             lambda connection: accept(connection, arrival, content), committed
         )
@@ -275,12 +276,9 @@ class HubSession:
         )
 
 
-def _with_header(content: Spool, header_bytes: int, header: bytes) -> Spool:
+def _with_header(content: Spool, header_bytes: int, header: bytes, rewritten: Spool) -> Spool:
     """A copy with another header."""
-    rewritten = Spool()
     rewritten.write(header)
-    offset = header_bytes
-    while piece := content.read(offset, 256 * 1024):
+    for piece in content.chunks(start=header_bytes):
         rewritten.write(piece)
-        offset += len(piece)
     return rewritten

@@ -8,11 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from foundation.database.content import Contents
+from foundation.database.content import Contents, content_spool, secure
+from foundation.database.files import ContentFiles
 from foundation.database.readers import Readers
+from foundation.database.spool import Spool
 from foundation.database.writer import Writer
 from foundation.interfaces.world import Clock, Executor
 from foundation.tracking.statements import Tracking
+from mailboxstore.database import statements
+from mailboxstore.database.emails import NewEmail
 from mailboxstore.database.summaries import Summaries
 
 T = TypeVar("T")
@@ -33,6 +37,8 @@ class MailboxDatabase:
     """New UUIDv7; called from the event loop and in the executors."""
     executor: Executor
     """For computing on what is large."""
+    files: ContentFiles | None = None
+    """Of large content; None: all of it is in the database."""
     quota_bytes: int = 0
     """Of each mailbox; 0 is none. May be replaced."""
     summaries: Summaries = field(default_factory=Summaries)
@@ -42,3 +48,21 @@ class MailboxDatabase:
         if size_bytes <= COMPUTED_HERE_BYTES:
             return function()
         return await self.executor.run(function)
+
+    async def secure(self, *new: NewEmail) -> None:
+        """Before the unit of work that stores these emails: large content that is not here yet goes to disk.
+
+        Raises MailError 452 4.3.1, 451 4.3.0.
+        """
+        for email in new:
+            if email.content.file is not None and not await self._has(email.content_sha256):
+                await secure(self.files, email.content)
+
+    def spool(self) -> Spool:
+        """For content that is to be stored."""
+        return content_spool(self.files)
+
+    async def _has(self, content_sha256: str) -> bool:
+        values = {"content_sha256": content_sha256}
+        content = await self.readers.run(lambda c: statements.CONTENT_BY_DIGEST.scalar(c, values))
+        return content is not None

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
 from foundation.database.content import Contents
-from foundation.database.spool import Spool
-from foundation.mail.errors import Unavailable
+from foundation.database.spool import Spool, Tail
 from foundation.mail.listed_fields import list_fields
 from foundation.mail.rendering import Summary
 from mailboxstore.database import statements
@@ -27,12 +26,19 @@ LISTED_AT_ONCE = 100
 
 @dataclass(frozen=True)
 class NewEmail:
-    """An email to be stored: `summary` is of the prefix and the content as one run of bytes."""
+    """An email to be stored: `summary` is of the prefix and the content as one run of bytes.
+
+    To make one reads all of the content, for its digest.
+    """
 
     email_id: str
     prefix: bytes
-    content: Spool
+    content: Spool | Tail
     summary: Summary
+    content_sha256: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "content_sha256", self.content.sha256)
 
     @property
     def size_bytes(self) -> int:
@@ -52,13 +58,10 @@ class StoredEmail:
 
 def add_email(connection: Connection, contents: Contents, email: NewEmail, references: int) -> int:
     """Stores it for so many messages and returns its number. The content is written only when it is new."""
-    digest = email.content.sha256
+    digest = email.content_sha256
     content = statements.CONTENT_BY_DIGEST.scalar(connection, {"content_sha256": digest})
-    if content is None:
+    if content is None or not contents.is_whole(connection, content, email.content):
         content = contents.write(connection, email.content)
-        if email.content.size_bytes and not email.content.read(0, 1):
-            # Closed meanwhile, by a server that stops: what was written may be less than the whole.
-            raise Unavailable("The message was given up while it was being stored")
     else:
         contents.retain(connection, content)
     summary = email.summary

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, bindparam, exists, func, select
 
+from foundation.database.content import is_file_whole
 from foundation.interfaces.holdings import CopyState, FiledCopy, Miscount
 from foundation.mail.headers import find_header
 from mailboxstore.database.tables import (
@@ -42,6 +43,8 @@ _places = (
         _f.folder.is_not(None).label("has_folder"),
         _m.uid.is_not(None).label("has_message"),
         contents.contents.c.id.is_not(None).label("has_content"),
+        contents.contents.c.file,
+        (contents.contents.c.file_start + contents.contents.c.size_bytes).label("file_end"),
         tombstones.c.uid.is_not(None).label("has_tombstone"),
     )
     .select_from(tracking)
@@ -99,7 +102,8 @@ def filed(
                 mailbox=row.has_mailbox,
                 folder=row.has_folder,
                 message=row.has_message,
-                content=row.has_content,
+                content=row.has_content
+                and (row.file is None or is_file_whole(connection, row.file, row.file_end)),
                 tombstone=row.has_tombstone,
             ),
         )

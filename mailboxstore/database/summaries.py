@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 import msgspec
 
-from foundation.database.spool import Spool
+from foundation.database.spool import Spool, Tail
 from foundation.mail.mime import Part, decode_parts, encode_parts
 from foundation.mail.rendering import Summary, summarise
 
@@ -24,12 +24,12 @@ class Summaries:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Summary] = OrderedDict()
 
-    def of(self, content: Spool, prefix_bytes: int = 0) -> Summary:
+    def of(self, content: Spool | Tail, prefix_bytes: int = 0) -> Summary:
         """The summary of the content behind so many bytes of trace fields."""
         digest = content.sha256
         summary = self._kept.get(digest)
         if summary is None:
-            summary = summarise(content.buffer())
+            summary = _summary(content)
             if len(summary.parts) + len(summary.body_structure) <= KEPT_STRUCTURE_BYTES_MAX:
                 self._kept[digest] = summary
                 if len(self._kept) > KEPT_MAX:
@@ -37,8 +37,15 @@ class Summaries:
         return prefixed(summary, prefix_bytes)
 
 
+def _summary(content: Spool | Tail) -> Summary:
+    if isinstance(content, Tail):
+        # Nothing is copied: the whole is looked at, trace fields and all.
+        return prefixed(summarise(content.spool.buffer()), -content.start)
+    return summarise(content.buffer())
+
+
 def prefixed(summary: Summary, prefix_bytes: int) -> Summary:
-    """The summary of the same email behind so many bytes of trace headers: only offsets change.
+    """The summary of the same email behind so many more bytes of trace headers: only offsets change.
 
     Neither ENVELOPE nor BODYSTRUCTURE shows Received or Return-Path (RFC 3501 7.4.2).
     """

@@ -27,7 +27,7 @@ from foundation.database.content import content_tables
 from foundation.tracking.tables import tracking_table
 
 COMPONENT = "mailboxstore"
-REVISION = 3
+REVISION = 4
 
 Key = BigInteger().with_variant(Integer, "sqlite")
 

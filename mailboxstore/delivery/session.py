@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from foundation.database.spool import Spool
+from foundation.database.spool import Spool, Tail
 from foundation.interfaces.directory import Directory
 from foundation.interfaces.mailbox_store import Notice
 from foundation.mail.envelope import Recipient, Transfer
@@ -40,8 +40,6 @@ from mailboxstore.delivery.filing import (
 from mailboxstore.delivery.policy import mailbox_full, resolve
 
 log = logging.getLogger("waypost.mailboxstore")
-
-COPIED_AT_ONCE = 256 * 1024
 
 
 class DeliverySession:
@@ -109,19 +107,16 @@ class DeliverySession:
         database = self._database
         now_ms = database.clock.now_ms()
         delivery = await database.compute(content.size_bytes, lambda: self._delivery(content, now_ms))
-
         known = self._known
+        if known is None:
+            await database.secure(delivery.email)
 
         def unit_of_work(connection: Connection) -> Filed:
             if known is not None:
                 return answer_again(connection, database, delivery, known, now_ms)
             return file_delivery(connection, database, delivery, now_ms)
 
-        try:
-            filed = await database.writer.run(unit_of_work, lambda done: self._publish(done.notices))
-        finally:
-            if delivery.email.content is not content:
-                delivery.email.content.close()
+        filed = await database.writer.run(unit_of_work, lambda done: self._publish(done.notices))
         return tuple(Reply.of(result.code, result.status, result.text) for result in filed.results)
 
     def reset(self) -> None:
@@ -147,14 +142,14 @@ class DeliverySession:
         sender = self._command.sender.address if self._command else ""
         stamp = self._stamp(sender, now_ms)
         arrived_prefix = content.read(0, self._prefix_bytes(content))
-        rest = _after(content, len(arrived_prefix))
+        rest = Tail(content, len(arrived_prefix))
         email = NewEmail(
             email_id=self._database.identifier(),
             prefix=stamp + arrived_prefix,
             content=rest,
             summary=self._summary(content, rest, len(stamp)),
         )
-        if transfer.content_sha256 and transfer.content_sha256 != email.content.sha256:
+        if transfer.content_sha256 and transfer.content_sha256 != email.content_sha256:
             raise MailError(451, "4.3.0", "The content is not the one that was announced")
         return Delivery(
             network_message_id=transfer.network_message_id,
@@ -166,7 +161,7 @@ class DeliverySession:
             email=email,
         )
 
-    def _summary(self, content: Spool, rest: Spool, stamp_bytes: int) -> Summary:
+    def _summary(self, content: Spool, rest: Tail, stamp_bytes: int) -> Summary:
         if rest.read(0, 1) in (b" ", b"\t"):  # it goes on with the last field before it
             return prefixed(summarise(content.buffer()), stamp_bytes)
         return self._database.summaries.of(rest, stamp_bytes + content.size_bytes - rest.size_bytes)
@@ -192,15 +187,3 @@ class DeliverySession:
             for_recipient=for_recipient,
             at_ms=now_ms,
         )
-
-
-def _after(content: Spool, prefix_bytes: int) -> Spool:
-    """The content behind the prefix, in a spool of its own."""
-    if not prefix_bytes:
-        return content
-    rest = Spool()
-    at = prefix_bytes
-    while piece := content.read(at, COPIED_AT_ONCE):
-        rest.write(piece)
-        at += len(piece)
-    return rest

@@ -20,6 +20,7 @@ from foundation.mail.envelope import Transfer
 from foundation.mail.errors import MailError
 from foundation.smtp.client import ConnectionBroken, ConnectionFailed
 from foundation.smtp.reply import Reply
+from foundation.smtp.sending import SendResult
 from mailboxstore.database import units
 from mailboxstore.database.access import MailboxDatabase
 from mailboxstore.database.emails import StoredEmail, find_email, read_email
@@ -32,7 +33,7 @@ from mailboxstore.outbox.retry import Backoff
 from mailboxstore.outbox.settlement import Attempt, Settled, release, report_delay, settle
 from mailboxstore.outbox.submission import KeptEmail
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 512 * 1024
 SWEEP_SECONDS = 60.0
 SWEPT_AT_ONCE = 50
 STOP_SECONDS = 10.0
@@ -226,14 +227,23 @@ class OutboxAgent:
 
     async def _send(self, connection: HubConnection, unit: Unit, kept: KeptEmail | None) -> Outcome:
         database = self._database
-        if kept is not None:
-            stored = StoredEmail(b"", 0, kept.sha256, len(kept.content), 0)
-            beginning = kept.content
-        else:
-            found = await database.readers.run(lambda c: _beginning(c, database.contents, unit.email))
-            if found is None:
-                return refused_before_sending(unit.recipients, 550, "5.3.0", "The message's content is gone")
-            stored, beginning = found
+        try:
+            if kept is not None:
+                stored = StoredEmail(b"", 0, kept.sha256, len(kept.content), 0)
+                result = await self._hand_over(connection, unit, stored, kept.content)
+            else:
+                found = await database.readers.run(lambda c: _beginning(c, database.contents, unit.email))
+                if found is None:
+                    text = "The message's content is gone"
+                    return refused_before_sending(unit.recipients, 550, "5.3.0", text)
+                result = await self._hand_over(connection, unit, *found)
+        except MailError as error:
+            return refused_before_sending(unit.recipients, error.code, error.status, error.sentence)
+        return decide(unit.recipients, result.sender, result.recipients, result.final)
+
+    async def _hand_over(
+        self, connection: HubConnection, unit: Unit, stored: StoredEmail, beginning: bytes
+    ) -> SendResult:
         transfer = Transfer(
             network_message_id=unit.network_message_id,
             transfer_key=unit.transfer_key,
@@ -242,17 +252,13 @@ class OutboxAgent:
             probe=unit.probe,
             first_attempt=unit.state == "active" and unit.attempts == 1,
         )
-        try:
-            result = await connection.send(
-                unit.sender,
-                transfer,
-                unit.recipients,
-                lambda: self._content(unit.prefix, stored, beginning),
-                len(unit.prefix) + stored.size_bytes,
-            )
-        except MailError as error:
-            return refused_before_sending(unit.recipients, error.code, error.status, error.sentence)
-        return decide(unit.recipients, result.sender, result.recipients, result.final)
+        return await connection.send(
+            unit.sender,
+            transfer,
+            unit.recipients,
+            lambda: self._content(unit.prefix, stored, beginning),
+            len(unit.prefix) + stored.size_bytes,
+        )
 
     async def _content(self, prefix: bytes, stored: StoredEmail, beginning: bytes) -> AsyncIterator[bytes]:
         contents = self._database.contents

@@ -90,8 +90,17 @@ class OutboxSubmission:
 
         Refusal OVERQUOTA, NONEXISTENT.
         """
-        database, turns = self._database, self._turns
+        database = self._database
         sent, leaving = await database.compute(content.size_bytes, lambda: self._emails(content))
+        try:
+            await database.secure(*((sent,) if leaving is sent else (sent, leaving)))
+            await self._commit(submission, sent, leaving)
+        finally:
+            if isinstance(leaving.content, Spool) and leaving.content is not content:
+                leaving.content.close()
+
+    async def _commit(self, submission: Submission, sent: NewEmail, leaving: NewEmail) -> None:
+        database, turns = self._database, self._turns
         target, state = turns.assign()
         prepared = _Prepared(
             submission, sent, leaving, target, state, database.identifier(), database.clock.now_ms()
@@ -110,9 +119,6 @@ class OutboxSubmission:
         except Exception:
             turns.abandoned(target, state)
             raise
-        finally:
-            if leaving.content is not content:
-                leaving.content.close()
 
     def _file(self, connection: Connection, prepared: _Prepared) -> _Submitted:
         """The unit of work."""
@@ -180,7 +186,7 @@ class OutboxSubmission:
         open_header = remove_headers(header, BLIND_RECIPIENTS)  # RFC 5322 3.6.3, 3.6.6
         if open_header is header:
             return sent, sent
-        leaving = _with_header(content, open_header, len(header))
+        leaving = _with_header(content, open_header, len(header), database.spool())
         return sent, NewEmail(database.identifier(), b"", leaving, database.summaries.of(leaving))
 
 
@@ -203,15 +209,13 @@ def _kept(leaving: NewEmail) -> KeptEmail | None:
     content = leaving.content
     if content.size_bytes > KEPT_BYTES_MAX:
         return None
-    return KeptEmail(content.read(0, content.size_bytes), content.sha256)
+    return KeptEmail(content.read(0, content.size_bytes), leaving.content_sha256)
 
 
-def _with_header(content: Spool, header: bytes, old_header_bytes: int) -> Spool:
-    changed = Spool.of(header)
-    rest = old_header_bytes
-    while piece := content.read(rest, 256 * 1024):
+def _with_header(content: Spool, header: bytes, old_header_bytes: int, changed: Spool) -> Spool:
+    changed.write(header)
+    for piece in content.chunks(start=old_header_bytes):
         changed.write(piece)
-        rest += len(piece)
     return changed
 
 

@@ -29,6 +29,8 @@ class Machine:
     """What the next commits meet: `full`, `io`, `io-kept` (the error comes though it was written)."""
     slow_seconds: float = 0.0
     """Each commit takes up to this much longer."""
+    unsynced: dict[Path, None] = field(default_factory=dict)
+    """Files that a power cut may take."""
     disk_used_percent: float = 40.0
     memory_used_percent: float = 20.0
     next_commit: asyncio.Future[None] | None = None
@@ -46,6 +48,8 @@ class Process:
     """Its ends of connections (waypost/simulator/network.py)."""
     database_connections: dict[Any, Path] = field(default_factory=dict)
     """Every one that it opened, and the file."""
+    open_files: dict[Any, None] = field(default_factory=dict)
+    """Content that it is writing (waypost/simulator/disk.py)."""
     commit_pending: bool = False
     """The last commit of its database was not answered yet, and nothing was read since."""
     context: contextvars.Context = field(default_factory=contextvars.copy_context)

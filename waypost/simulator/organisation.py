@@ -15,6 +15,7 @@ from foundation.directory.changes import DirectoryChanges
 from waypost.servers import Server, servers_of, with_endpoints
 from waypost.service import Daemon, make_daemon
 from waypost.simulator.databases import leave_databases
+from waypost.simulator.disk import leave_files
 from waypost.simulator.journal import Journal
 from waypost.simulator.ledger import Ledger
 from waypost.simulator.loop import SimulatedLoop
@@ -224,6 +225,7 @@ class Organisation:
         self._loop.keep(asyncio.all_tasks(self._loop), self.daemons.pop(name, None), list(process.endings))
         self._network.forsake(process, deliver)
         leave_databases(process, self._disks if power else None, self._journal)
+        leave_files(process, self._disks if power else None, self._journal)
 
     async def stop(self, name: str) -> None:
         """As SIGTERM does, and then the end of the process."""

@@ -6,26 +6,29 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, MetaData
 
 from config.model import Topology
-from foundation.database.content import Contents, content_tables
+from foundation.database.content import Contents, content_tables, files_beside, with_files
 from foundation.database.engine import open_engine, sqlite_url
 from foundation.interfaces.mailbox_store import Fields, Folder, MailboxStore, Record
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.rpc.client import RpcClient, TcpTarget
+from foundation.world.disk import SystemDisk
 from mailboxstore.database.folders import list_folders
 from mailboxstore.database.mailboxes import find_mailbox
 from mailboxstore.database.reading import records_page
 from waypost.simulator.ledger import ATTEMPT_HEADER, attempt_of
 from waypost.simulator.organisation import Former, Organisation, People
 from waypost.simulator.world import SimulatedIdentity
+
+T = TypeVar("T")
 
 ALL_UIDS = ((1, 2**32 - 1),)
 WHOLE = Fields(content_up_to_bytes=2**24)
@@ -106,12 +109,20 @@ def read_former(topology: Topology, people: People) -> list[tuple[str, Mailbox]]
     return [(each.address, _left(topology, each)) for each in people.former]
 
 
+class _Inline:
+    """Runs blocking work where it is asked for."""
+
+    async def run(self, function: Callable[..., T], *arguments: object) -> T:
+        return function(*arguments)
+
+
 def _left(topology: Topology, former: Former) -> Mailbox:
     mailbox = Mailbox()
     name = next(store.database for store in topology.stores if store.name == former.store)
     engine = open_engine(sqlite_url(topology.server_folder(former.store) / f"{name}.db"))
+    files = files_beside(engine, SystemDisk(), str, _Inline(), takes_new=False)
     try:
-        with engine.connect() as connection:
+        with with_files(engine, files).connect() as connection:
             if find_mailbox(connection, former.mailbox_id) is None:
                 return mailbox  # it was never used
             for folder in list_folders(connection, former.mailbox_id):

@@ -15,6 +15,7 @@ from uuid import UUID
 
 from foundation.interfaces.world import MailExchanger, NameNotFound, NameServiceUnavailable, World
 from foundation.tls import Identity, certificate_name
+from waypost.simulator.disk import SimulatedDisk
 from waypost.simulator.loop import SimulatedLoop
 from waypost.simulator.machine import Machine, Process
 
@@ -79,26 +80,6 @@ class SimulatedResources:
 
     def memory(self) -> tuple[int, int]:
         return round(MEMORY_BYTES * self._machine.memory_used_percent / 100), MEMORY_BYTES
-
-
-class SimulatedDisk:
-    """Files of the run's folder; a write is whole or absent, as on the real disk."""
-
-    def __init__(self, resources: SimulatedResources) -> None:
-        self._resources = resources
-
-    def free_bytes(self, folder: Path) -> int:
-        return self._resources.disk(folder)[1]
-
-    def read(self, file: Path) -> bytes:
-        return file.read_bytes()
-
-    def write(self, file: Path, data: bytes, mode: int = 0o600) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.tmp")
-        temporary.write_bytes(data)
-        temporary.chmod(mode)
-        temporary.replace(file)
 
 
 @dataclass
@@ -262,7 +243,7 @@ def world_of(
     return World(
         clock=clock,
         entropy=SimulatedEntropy(random, clock),
-        disk=SimulatedDisk(resources),
+        disk=SimulatedDisk(process, resources),
         resolver=names,
         executor=lambda name, threads: SimulatedExecutor(name, threads, machine, work, directory_seconds),
         resources=resources,

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Engine, func, select
 
-from foundation.database.content import Contents
+from foundation.database.content import Contents, files_beside, with_files
 from foundation.database.engine import open_engine, prepare_schema, sqlite_url
 from foundation.database.readers import Readers
 from foundation.database.writer import Writer
@@ -233,6 +233,9 @@ async def pieces(content: bytes, size: int = 64 * 1024) -> AsyncIterator[bytes]:
         yield content[start : start + size]
 
 
+EXECUTORS = (("writer", 1), ("readers", 2), ("computing", 1), ("content", 1))
+
+
 def open_bench(
     folder: Path,
     *,
@@ -242,7 +245,7 @@ def open_bench(
 ) -> Bench:
     engine = open_engine(sqlite_url(folder / "store.db"))
     prepare_schema(engine, tables.metadata, tables.COMPONENT, tables.REVISION)
-    executors = [executor("writer", 1), executor("readers", 2), executor("computing", 1)]
+    executors = [executor(name, threads) for name, threads in EXECUTORS]
     clock = SetClock()
     world = World(
         clock=clock,
@@ -251,6 +254,10 @@ def open_bench(
         resolver=DnsResolver(),
         executor=executor,
     )
+    files = files_beside(engine, world.disk, world.entropy.identifier, executors[3], takes_new=True)
+    assert files is not None
+    files.open()
+    engine = with_files(engine, files)
     database = MailboxDatabase(
         server=STORE,
         writer=Writer(engine, executors[0]),
@@ -260,6 +267,7 @@ def open_bench(
         clock=clock,
         identifier=world.entropy.identifier,
         executor=executors[2],
+        files=files,
         quota_bytes=quota_bytes,
     )
     directory = FewUsers(ALICE, BOB, CAROL)

@@ -42,7 +42,9 @@ class Lmtp:
 
     async def start(self) -> None:
         bench = self.bench
-        options = ServerOptions(hostname=STORE, listener="lmtp", protocol="lmtp", private=True)
+        options = ServerOptions(
+            hostname=STORE, listener="lmtp", protocol="lmtp", private=True, spool=bench.database.spool
+        )
 
         def session(peer: Peer) -> DeliverySession:
             named = Peer(peer.address, peer.port, peer.tls, "hub-a", peer.listener)

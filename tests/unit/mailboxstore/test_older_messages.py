@@ -22,6 +22,9 @@ async def test_fields_of_messages_from_an_earlier_release(bench: Bench) -> None:
         connection.execute(text("DROP INDEX emails_without_fields"))
         for column in ("header_fields", "searched_fields"):
             connection.execute(text(f"ALTER TABLE emails DROP COLUMN {column}"))
+        connection.execute(text("DROP INDEX contents_file"))
+        for column in ("file", "file_start"):
+            connection.execute(text(f"ALTER TABLE contents DROP COLUMN {column}"))
         connection.execute(text("ALTER TABLE outbox_units DROP COLUMN prefix"))
         connection.execute(text("UPDATE mailboxstore_schema_version SET version_num = '0001'"))
 

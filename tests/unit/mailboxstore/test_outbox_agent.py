@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
@@ -463,3 +464,20 @@ async def test_caller_that_goes_away_leaves_no_trace_in_the_lane(office: Office)
     await office.until("Outbox", 0)
     await office.agent.stop()
     assert office.agent.in_hand == 0
+
+
+async def test_a_message_that_can_t_be_read_waits_and_says_why(office: Office, tmp_path: Path) -> None:
+    async def told() -> bool:
+        replies = [unit.last_reply for unit in await office.units()]
+        return any("451 4.3.0 The content of this message can't be read" in reply for reply in replies)
+
+    bench, [hub] = office.bench, office.hubs
+    await office.agent.stop()
+    await bench.submit(message(body="x" * 100_000))
+    [file] = (tmp_path / "store.db-content").iterdir()
+    whole = file.read_bytes()
+    file.unlink()
+    await office.restart()
+    await until(told, "the unit is deferred")
+    file.write_bytes(whole)
+    assert (await hub.message()).content.endswith(whole)

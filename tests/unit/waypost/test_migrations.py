@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.runtime.environment import EnvironmentContext
 from sqlalchemy import Engine, inspect, text
 
+from foundation.database.content import CHUNK_BYTES, Contents, ContentTables
 from foundation.database.engine import open_engine, prepare_schema, sqlite_url, version_table
 from waypost.migrations.components import COMPONENTS, Component
 from waypost.migrations.upgrade import script_directory, upgrade
@@ -60,3 +63,39 @@ def test_an_older_database_is_upgraded_and_stamped(component: Component, tmp_pat
         found = connection.execute(text(f"SELECT version_num FROM {stamp}")).scalars().all()
     assert found == [f"{component.revision:04d}"]
     assert set(component.metadata.tables) <= set(inspect(engine).get_table_names())
+
+
+@pytest.mark.parametrize(("name", "revision"), [("hub", "0001"), ("mailboxstore", "0003")])
+def test_content_in_rows_stays_readable_when_files_come(name: str, revision: str, tmp_path: Path) -> None:
+    component = next(each for each in COMPONENTS if each.name == name)
+    engine, stamp = open_engine(sqlite_url(tmp_path / "old.db")), version_table(name)
+    content = bytes(range(251)) * 3000
+    with engine.connect() as connection, connection.begin():
+        scripts = script_directory(name)
+        with EnvironmentContext(Config(), scripts) as environment:
+            environment.configure(
+                connection=connection,
+                fn=lambda current, context: scripts._upgrade_revs(revision, "base"),
+                version_table=stamp,
+            )
+            environment.run_migrations()
+        insert = text(
+            "INSERT INTO contents (id, size_bytes, sha256, reference_count, data)"
+            " VALUES (:id, :size, '', 1, :data)"
+        )
+        connection.execute(insert, {"id": 1, "size": len(content), "data": None})
+        connection.execute(insert, {"id": 2, "size": 5, "data": b"small"})
+        chunk = text("INSERT INTO content_chunks (content_id, ordinal, data) VALUES (1, :ordinal, :data)")
+        for ordinal, start in enumerate(range(0, len(content), CHUNK_BYTES)):
+            connection.execute(chunk, {"ordinal": ordinal, "data": content[start : start + CHUNK_BYTES]})
+    prepare_schema(engine, component.metadata, name, component.revision, upgrade)
+    contents = Contents(
+        ContentTables(component.metadata.tables["contents"], component.metadata.tables["content_chunks"])
+    )
+    with engine.connect() as connection, connection.begin():
+        assert contents.read(connection, 1, 0, len(content)) == content
+        assert contents.read(connection, 1, 300_000, 9) == content[300_000:300_009]
+        assert contents.read(connection, 2, 0, 9) == b"small"
+        contents.release(connection, 1)
+        assert connection.execute(text("SELECT count(*) FROM content_chunks")).scalar_one() == 0
+    engine.dispose()

@@ -3,12 +3,13 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from foundation.database.spool import IN_MEMORY_BYTES, Spool, spool_from
+from foundation.database.spool import IN_MEMORY_BYTES, Spool, SpoolFile, Tail, spool_from
 from foundation.mail.errors import MailError
 
 SIZES = (0, 1, 1000, IN_MEMORY_BYTES - 1, IN_MEMORY_BYTES, IN_MEMORY_BYTES + 1, 3 * IN_MEMORY_BYTES + 7)
@@ -34,10 +35,37 @@ def test_gives_back_what_was_written(size: int, piece: int) -> None:
         assert spool.read(size // 2, 10) == content[size // 2 : size // 2 + 10]
 
 
-def test_a_large_one_has_no_name(tmp_path: Path) -> None:
-    with Spool.of(sample(IN_MEMORY_BYTES * 2), tmp_path) as spool:
+def test_a_large_one_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with Spool.of(sample(IN_MEMORY_BYTES * 2)) as spool:
         assert list(tmp_path.iterdir()) == []
         assert spool.size_bytes == IN_MEMORY_BYTES * 2
+        assert spool.file is None
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("start", [0, 1, 700])
+def test_a_tail_is_content_of_its_own(size: int, start: int) -> None:
+    content = sample(size)
+    with Spool.of(content) as spool:
+        start = min(start, size)
+        tail = Tail(spool, start)
+        assert tail.known_sha256 == ""
+        assert tail.sha256 == hashlib.sha256(content[start:]).hexdigest() == tail.known_sha256
+        assert tail.size_bytes == size - start
+        assert b"".join(tail.chunks(100_003)) == content[start:]
+        assert tail.read(5, 10) == content[start + 5 : start + 15]
+        assert not tail.closed
+    assert tail.closed
+
+
+def test_the_digest_is_of_what_is_written_so_far() -> None:
+    with Spool.of(b"one") as spool:
+        assert spool.known_sha256 == ""
+        assert spool.sha256 == hashlib.sha256(b"one").hexdigest()
+        spool.write(b" two")
+        assert spool.known_sha256 == ""
+        assert spool.sha256 == hashlib.sha256(b"one two").hexdigest()
 
 
 def test_more_may_be_written_after_reading() -> None:
@@ -50,23 +78,21 @@ def test_more_may_be_written_after_reading() -> None:
 
 
 _BIG = """
-import resource, sys
-from pathlib import Path
+import resource
 from foundation.database.spool import Spool
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-spool = Spool(Path(sys.argv[1]))
+spool = Spool()
 for _ in range(30 * 16):
     spool.write(b"x" * 65536)
 size = sum(len(chunk) for chunk in spool.chunks())
 assert size == spool.size_bytes == 30 << 20
+assert spool.sha256
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-def test_thirty_mebibytes_take_little_memory(tmp_path: Path) -> None:
-    grown = subprocess.run(
-        [sys.executable, "-c", _BIG, str(tmp_path)], check=True, capture_output=True, text=True
-    ).stdout
+def test_thirty_mebibytes_take_little_memory() -> None:
+    grown = subprocess.run([sys.executable, "-c", _BIG], check=True, capture_output=True, text=True).stdout
     assert int(grown) < 4 * 1024  # KiB
 
 
@@ -78,6 +104,15 @@ async def stream(*pieces: bytes) -> AsyncIterator[bytes]:
 async def test_from_a_stream() -> None:
     with await spool_from(stream(b"ab", b"", b"cd"), 4) as spool:
         assert spool.read(0, 10) == b"abcd"
+
+
+async def test_a_stream_that_finds_no_room_is_refused() -> None:
+    def full() -> SpoolFile:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(MailError) as caught:
+        await spool_from(stream(b"ab", b"cd", b"e"), 100, lambda: Spool(full, in_memory_bytes=3))
+    assert (caught.value.code, caught.value.status) == (452, "4.3.1")
 
 
 async def test_a_stream_over_the_limit_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 import threading
 import uuid
@@ -105,6 +106,54 @@ def test_disk_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         SystemDisk().read(tmp_path / "nothing")
     assert SystemDisk().free_bytes(tmp_path) > 0
+
+
+def test_disk_makes_files_that_grow(tmp_path: Path) -> None:
+    disk = SystemDisk()
+    folder = tmp_path / "some" / "content"
+    disk.make_folder(folder)
+    disk.make_folder(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    file = disk.create(folder / "one")
+    assert stat.S_IMODE((folder / "one").stat().st_mode) == 0o600
+    file.write(b"abc")
+    file.write(memoryview(b"defg"))
+    assert (file.read(2, 3), file.read(5, 100), file.read(9, 1)) == (b"cde", b"fg", b"")
+    file.sync()
+    with file.map(7) as mapped:
+        assert mapped[:] == b"abcdefg"
+    file.close()
+    file.close()
+    for use in (lambda: file.read(0, 1), lambda: file.write(b"x"), file.sync):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            use()
+    assert (disk.read(folder / "one"), disk.read(folder / "one", 3, 2)) == (b"abcdefg", b"de")
+    assert disk.size(folder / "one") == 7
+    with pytest.raises(FileExistsError):
+        disk.create(folder / "one")
+    (folder / "folder").mkdir()
+    assert list(disk.names(folder)) == ["one"]
+    disk.remove(folder / "one")
+    disk.remove(folder / "one")
+    assert list(disk.names(folder)) == []
+    with pytest.raises(FileNotFoundError):
+        disk.size(folder / "one")
+
+
+def test_a_sync_is_of_the_file_and_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    monkeypatch.setattr("foundation.world.disk.os.fsync", fsync)
+    file = SystemDisk().create(tmp_path / "one")
+    file.sync()
+    file.close()
+    assert synced == [str(tmp_path / "one"), str(tmp_path)]
+    synced.clear()
+    SystemDisk().make_folder(tmp_path / "a" / "b")
+    assert synced == [str(tmp_path), str(tmp_path / "a")]
 
 
 async def test_executor_runs_off_the_loop() -> None:
