@@ -31,7 +31,10 @@ def crashed(tmp_path: Path, commits: int) -> Path:
 
 def rows(file: Path) -> list[int]:
     connection = sqlite3.connect(file)
-    found = [number for (number,) in connection.execute("SELECT number FROM things WHERE number >= 0 ORDER BY number")]
+    found = [
+        number
+        for (number,) in connection.execute("SELECT number FROM things WHERE number >= 0 ORDER BY number")
+    ]
     connection.close()
     return found
 
