@@ -8,6 +8,7 @@ from collections.abc import Callable
 from clientaccess.imap.capabilities import SessionOptions
 from clientaccess.imap.kept import Kept
 from clientaccess.imap.protocol import HANDSHAKE_SECONDS_MAX, Connection, ImapOptions
+from clientaccess.imap.watching import Watches
 from foundation.interfaces.authentication import Authentication
 from foundation.interfaces.directory import Credentials
 from foundation.interfaces.mailbox_store import MailboxStore
@@ -29,6 +30,7 @@ class ImapServer:
         self.authentication = authentication
         self.locate = locate
         self.world = world
+        self.watches = Watches(world.entropy)
         self.open: dict[Connection, str] = {}
         """Connections and the addresses they come from."""
         self._by_source: dict[str, int] = {}

@@ -20,7 +20,7 @@ from clientaccess.imap.capabilities import SessionOptions
 from clientaccess.imap.context import Disconnected
 from clientaccess.imap.incoming import Message
 from clientaccess.imap.session import MAILBOX_GONE, Session
-from clientaccess.imap.watching import watch
+from clientaccess.imap.watching import Watches
 from config.model import Limits
 from foundation.interfaces.authentication import Authentication
 from foundation.interfaces.directory import Credentials
@@ -62,6 +62,7 @@ class Server(Protocol):
     authentication: Authentication
     locate: Callable[[Credentials], MailboxStore]
     world: World
+    watches: Watches
     stopping: bool
 
     def admit(self, connection: Connection, source: str) -> bool: ...
@@ -74,6 +75,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_deadline",
+        "_followed",
         "_fragments",
         "_gone",
         "_joined",
@@ -89,7 +91,6 @@ class Connection(asyncio.Protocol):
         "_timer",
         "_transport",
         "_unread_bytes",
-        "_watcher",
         "_writable",
     )
 
@@ -109,7 +110,8 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._unread_bytes = 0
         self._task: asyncio.Task[None] | None = None
-        self._watcher: asyncio.Task[None] | None = None
+        self._followed = ""
+        """Id of the mailbox whose notices come here; empty: none."""
         self._timer: asyncio.TimerHandle | None = None
         self._started = self._deadline = self._loop.time()
 
@@ -179,8 +181,7 @@ class Connection(asyncio.Protocol):
                 waiting.set_result(None)
         if self._timer is not None:
             self._timer.cancel()
-        if self._watcher is not None:
-            self._watcher.cancel()
+        self._leave_mailbox()
         if self._task is None:
             self._leave()
 
@@ -379,19 +380,22 @@ class Connection(asyncio.Protocol):
     def _follow(self) -> None:
         """Watches the mailbox while one of its folders is selected."""
         watched = self._session.watched
-        if watched is None and self._watcher is not None:
-            self._watcher.cancel()
-            self._watcher = None
-        elif watched is not None and self._watcher is None and not self._gone:
-            self._watcher = self._loop.create_task(
-                watch(*watched, self._noticed, self._mailbox_gone, self._server.world.entropy)
-            )
+        if watched is None:
+            self._leave_mailbox()
+        elif not self._followed and not self._gone:
+            store, self._followed = watched
+            self._server.watches.follow(store, self._followed, self)
 
-    def _noticed(self, notice: Notice) -> None:
+    def _leave_mailbox(self) -> None:
+        if self._followed:
+            self._server.watches.leave(self._followed, self)
+            self._followed = ""
+
+    def noticed(self, notice: Notice) -> None:
         if self._session.notice(notice):
             self._wake()
 
-    def _mailbox_gone(self) -> None:
+    def mailbox_gone(self) -> None:
         """The user has another one by now, or none. A command that runs learns it by itself."""
         if self._task is None and not self._session.ended:
             self._session.bye(MAILBOX_GONE)

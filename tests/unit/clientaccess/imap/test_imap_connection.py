@@ -59,6 +59,38 @@ async def test_a_watch_that_breaks_is_made_again(
     talk.close()
 
 
+async def test_sessions_of_one_mailbox_share_a_watch(store: MemoryStore, port: int) -> None:
+    first = await Talk.open(port, select="INBOX")
+    second = await Talk.open(port, select="INBOX")
+    for talk in (first, second):
+        talk.send(b"a IDLE\r\n")
+        assert await talk.response() == b"+ idling"
+    assert len(store.watchers) == 1
+    first.close()
+    store.deliver(SIMPLE)
+    assert await second.response() == b"* 1 EXISTS"
+    second.send(b"DONE\r\nb UNSELECT\r\n")
+    await second.until(b"b")
+    await second.ask("NOOP")
+    assert store.watchers == []
+    second.close()
+
+
+async def test_who_joins_a_watch_asks_for_what_came_before(
+    store: MemoryStore, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await Talk.open(port, select="INBOX")
+    await first.ask("NOOP")
+    second = await Talk.open(port, select="INBOX")
+    monkeypatch.setattr(store, "_notify", lambda box: None)
+    store.deliver(SIMPLE)
+    second.send(b"a IDLE\r\n")
+    assert await second.response() == b"+ idling"
+    assert await second.response() == b"* 1 EXISTS"
+    for talk in (first, second):
+        talk.close()
+
+
 # --- APPEND ---
 
 
