@@ -29,7 +29,8 @@ from foundation.smtp.server import Peer, ServerOptions, SmtpServer
 from foundation.tls import OPERATOR, Identity
 from hubtransport.categorizer.comply import AgentChain
 from hubtransport.categorizer.decision import Context
-from hubtransport.categorizer.worker import CategorizerWorker, Queues
+from hubtransport.categorizer.forwarder import Forwarder, Queues
+from hubtransport.categorizer.worker import CategorizerWorker
 from hubtransport.control import HubControl
 from hubtransport.delivery.conclude import Concluder
 from hubtransport.delivery.courier import Courier
@@ -50,6 +51,7 @@ from hubtransport.queues.statements import contents
 from hubtransport.queues.store import QueueStore
 from hubtransport.queues.tables import METADATA, REVISION
 from hubtransport.receive.connectors import ReceiveConnector, internal, outside
+from hubtransport.receive.entrance import Entrance
 from hubtransport.receive.session import HubSession, Reception
 from hubtransport.routing.hop import Hop, HopKind
 from hubtransport.routing.table import RoutingTable
@@ -214,16 +216,11 @@ class HubTransport:
         self._sweeper = Sweeper(
             store, scheduler, self._concluder, self._retry, self._reporter, world, self._submitted
         )
-        self._categorizer = CategorizerWorker(
-            store,
-            self._context,
-            self._agents,
-            Queues(
-                scheduler.reserve, scheduler.unreserve, self._runner.add, self._add_stored, scheduler.failing
-            ),
-            self._reporter,
-            world,
+        queues = Queues(
+            scheduler.reserve, scheduler.unreserve, self._runner.add, self._add_stored, scheduler.failing
         )
+        self._forwarder = Forwarder(store, self._context, self._agents, queues, self._reporter, world)
+        self._categorizer = CategorizerWorker(store, self._forwarder, world, self.name)
         self._pressure = HubPressure(
             store,
             self._categorizer,
@@ -324,7 +321,7 @@ class HubTransport:
             directory=self._directory,
             store=self._store,
             world=self._world,
-            submitted=self._submitted,
+            entrance=Entrance(self._store, self._categorizer, self._forwarder),
             expires_at_ms=self._retry.expires_at_ms,
             delay_at_ms=self._retry.delay_at_ms,
             pressure=lambda: self._pressure.level,

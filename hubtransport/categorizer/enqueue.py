@@ -27,6 +27,8 @@ class Planned(msgspec.Struct, frozen=True):
     enqueue: Enqueue
     notices: tuple[Notice, ...]
     """What the sender may want to know already."""
+    failed: bool
+    """There are recipients without a way."""
 
 
 def plan(
@@ -78,7 +80,7 @@ def plan(
         ended=ended,
         events=tuple(events),
     )
-    return Planned(enqueue, (*failed, *expanded))
+    return Planned(enqueue, (*failed, *expanded), bool(failed))
 
 
 def _unit(

@@ -1,9 +1,9 @@
 """Categorizer, the worker: takes messages of the submission queue through the pipeline and commits what it
 says.
 
-Messages just received are handed over in memory; the others are read in pages, the database being the truth.
-Promises: a message is in the pipeline once at a time; what can't be decided now waits, what crashes the
-pipeline twice is set aside as poison, and the others go on.
+It gets what could not be decided at once, when the message arrived: handed over in memory, or read in pages,
+the database being the truth. Promises: a message is in the pipeline once at a time; what can't be decided now
+waits, what crashes the pipeline twice is set aside as poison, and the others go on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -19,17 +19,13 @@ from foundation.interfaces.tracking import TrackingEvent
 from foundation.interfaces.world import World
 from foundation.mail.errors import MailError
 from foundation.mail.status import DELIVERY_EXPIRED
-from hubtransport.categorizer.comply import AgentChain
-from hubtransport.categorizer.decision import Candidate, Context
-from hubtransport.categorizer.enqueue import plan
-from hubtransport.categorizer.pipeline import Categorized, categorize
-from hubtransport.dsn import Reporter
+from hubtransport.categorizer.enqueue import Planned
+from hubtransport.categorizer.forwarder import Forwarder
 from hubtransport.queues.delivery import Enqueue, enqueue
 from hubtransport.queues.events import event_of
-from hubtransport.queues.records import QueuedMessage, Unit
+from hubtransport.queues.records import QueuedMessage
 from hubtransport.queues.store import QueueStore
 from hubtransport.queues.submission import crashed, load
-from hubtransport.reports import make_reports
 
 log = logging.getLogger("waypost.hubtransport")
 
@@ -42,40 +38,18 @@ DEFERRED_SECONDS = 1.0
 DEFERRED_SECONDS_MAX = 60.0
 
 
-class Queues:
-    """What the worker needs of the delivery side."""
-
-    def __init__(
-        self,
-        reserve: Callable[[str, int], bool],
-        unreserve: Callable[[str], None],
-        add: Callable[[Unit], None],
-        add_stored: Callable[[str, int, int], None],
-        failing: Callable[[], frozenset[str]],
-    ) -> None:
-        self.reserve = reserve
-        self.unreserve = unreserve
-        self.add = add
-        self.add_stored = add_stored
-        self.failing = failing
-
-
 class CategorizerWorker:
     def __init__(
         self,
         store: QueueStore,
-        context: Callable[[], Context],
-        chain: AgentChain,
-        queues: Queues,
-        reporter: Reporter,
+        forwarder: Forwarder,
         world: World,
+        server: str,
     ) -> None:
         self._store = store
-        self._context = context
-        self._chain = chain
-        self._queues = queues
-        self._reporter = reporter
+        self._forwarder = forwarder
         self._world = world
+        self._server = server
         self._waiting: deque[QueuedMessage] = deque()
         self._known: set[int] = set()
         """Rows in memory."""
@@ -115,6 +89,12 @@ class CategorizerWorker:
             self._known.add(message.id)
             self._waiting.append(message)
         self._look()
+
+    async def at_once(self, message: QueuedMessage) -> Enqueue | None:
+        """What becomes of a message that is arriving; None: it waits for its turn in the submission queue."""
+        if self._stopping or self._waiting or self._stored:
+            return None
+        return await self._forwarder.at_once(message)
 
     async def stop(self, grace_seconds: float) -> None:
         """Finishes what is in the pipeline, within the grace."""
@@ -185,14 +165,14 @@ class CategorizerWorker:
     async def _process(self, message: QueuedMessage) -> None:
         try:
             try:
-                result = await categorize(message, self._context(), self._chain)
+                planned = await self._forwarder.decide(message)
             except MailError as error:
                 await self._defer(message, error)
                 return
             except Exception as error:
                 await self._crashed(message, error)
                 return
-            await self._commit(message, result)
+            await self._commit(message, planned)
             self._forget(message.id)
             if message.id in self._grown:
                 del self._grown[message.id]
@@ -204,50 +184,18 @@ class CategorizerWorker:
             )
             self._again_later(message)
 
-    async def _commit(self, message: QueuedMessage, result: Categorized) -> None:
-        now_ms = self._world.clock.now_ms()
-        server = self._reporter.server
-        planned = plan(
-            message,
-            result,
-            failing=self._queues.failing(),
-            new_key=self._world.entropy.identifier,
-            now_ms=now_ms,
-            server=server,
-        )
-        reports, events = await make_reports(
-            self._store, self._world, self._reporter, message, planned.notices, now_ms
-        )
-        units = planned.enqueue.units
-        claimed = frozenset(
-            unit.key
-            for unit in units
-            if not unit.hop.startswith("unreachable:") and self._queues.reserve(unit.hop, now_ms)
-        )
-        work = msgspec.structs.replace(
-            planned.enqueue,
-            claimed=claimed,
-            events=(*planned.enqueue.events, *events),
-            reports=reports,
-        )
-        try:
-            await self._store.writer.run(
-                lambda connection: enqueue(connection, work), lambda queued: self._committed(work, queued)
-            )
-        except BaseException as error:
-            if isinstance(error, MailError):
-                for unit in units:
-                    if unit.key in claimed:
-                        self._queues.unreserve(unit.hop)
-            raise
+    async def _commit(self, message: QueuedMessage, planned: Planned) -> None:
+        work = await self._forwarder.prepare(message, planned)
 
-    def _committed(self, work: Enqueue, queued: Sequence[QueuedMessage]) -> None:
-        for unit in work.units:
-            if unit.key in work.claimed:
-                self._queues.add(unit)
-            elif not unit.hop.startswith("unreachable:"):
-                self._queues.add_stored(unit.hop, 1, unit.next_attempt_at_ms)
-        self.submitted(queued)
+        def committed(reports: Sequence[QueuedMessage]) -> None:
+            self._forwarder.committed(work, work.units)
+            self.submitted(reports)
+
+        try:
+            await self._store.writer.run(lambda connection: enqueue(connection, work), committed)
+        except MailError:
+            self._forwarder.withdraw(work)
+            raise
 
     async def _defer(self, message: QueuedMessage, error: MailError) -> None:
         """The directory can't be asked now."""
@@ -256,7 +204,7 @@ class CategorizerWorker:
             expired = MailError(
                 554, f"5{DELIVERY_EXPIRED[1:]}", f"Not delivered within the time for it: {error}"
             )
-            await self._commit(message, _all_failed(message, expired))
+            await self._commit(message, self._forwarder.give_up(message, expired))
             self._forget(message.id)
             return
         if message.id not in self._attempts:
@@ -265,7 +213,7 @@ class CategorizerWorker:
                 "DEFER",
                 "ROUTING",
                 at_ms=now_ms,
-                server=self._reporter.server,
+                server=self._server,
                 recipients=tuple(queued.recipient.address for queued in message.recipients),
                 reply=str(error),
                 reason="the directory can't be asked now",
@@ -292,7 +240,7 @@ class CategorizerWorker:
                     "POISONMESSAGE",
                     "QUEUE",
                     at_ms=self._world.clock.now_ms(),
-                    server=self._reporter.server,
+                    server=self._server,
                     recipients=tuple(queued.recipient.address for queued in message.recipients),
                     reason=f"the categorizer failed on it {crashes} times ({type(error).__name__})",
                 ),
@@ -325,19 +273,3 @@ class CategorizerWorker:
     def _forget(self, message: int) -> None:
         self._known.discard(message)
         self._attempts.pop(message, None)
-
-
-def _all_failed(message: QueuedMessage, error: MailError) -> Categorized:
-    return Categorized(
-        shares=(),
-        failed=tuple(
-            Candidate(
-                position=queued.position, recipient=queued.recipient, original=queued.original, failure=error
-            )
-            for queued in message.recipients
-        ),
-        expanded=(),
-        merged=(),
-        assessed=message.assessed,
-        decisions=(),
-    )

@@ -230,9 +230,12 @@ class Concluder:
             events=(*events, *more),
             reports=reports,
         )
+        # Inside, an outcome that is lost in a crash is asked for again, under the unit's key: nobody waits.
+        goes_on = left is not None or resubmitted or reports
         await self._store.writer.run(
             lambda connection: conclude(connection, conclusion),
             lambda queued: self._committed(conclusion, queued),
+            lazy=Hop.parse(unit.hop).internal and not stored and not goes_on,
         )
 
     def _committed(self, conclusion: Conclusion, queued: tuple[QueuedMessage, ...] | None) -> None:

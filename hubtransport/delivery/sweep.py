@@ -20,6 +20,7 @@ from hubtransport.delivery.retry import RetryPolicy
 from hubtransport.delivery.scheduler import Scheduler
 from hubtransport.dsn import Reporter
 from hubtransport.queues import statements
+from hubtransport.queues.arrival import prune_keys
 from hubtransport.queues.delivery import (
     clear_hop,
     delay_told,
@@ -35,7 +36,6 @@ from hubtransport.queues.delivery import (
 from hubtransport.queues.events import event_of
 from hubtransport.queues.records import QueuedMessage, Unit
 from hubtransport.queues.store import QueueStore
-from hubtransport.queues.submission import prune_keys
 from hubtransport.reports import make_reports
 from hubtransport.routing.hop import Hop
 

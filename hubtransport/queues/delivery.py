@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection
 
+from foundation.database.spool import Spool
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.mail.envelope import Recipient
 from hubtransport.queues import statements
 from hubtransport.queues.records import HopState, QueuedMessage, QueuedRecipient, StoredHop, Unit
 from hubtransport.queues.rows import encode_recipient, messages_of, recipient_values, unit_values, units_of
-from hubtransport.queues.submission import add_reports, end_recipients
+from hubtransport.queues.submission import add_reports, end_recipients, insert_message
 
 Reports = tuple[tuple[QueuedMessage, bytes], ...]
 
@@ -107,6 +108,17 @@ def enqueue(connection: Connection, plan: Enqueue) -> tuple[QueuedMessage, ...]:
     )
     statements.tracking.record(connection, plan.events)
     return add_reports(connection, plan.reports)
+
+
+def add_routed(connection: Connection, work: Enqueue, content: Spool) -> tuple[Unit, ...]:
+    """A message that had no row yet, with its units: they are returned with it."""
+    recipients = [(queued, unit.key) for unit in work.units for queued in unit.recipients]
+    final = msgspec.structs.replace(work.message, next_position=work.next_position)
+    message = insert_message(connection, final, content, "queued", recipients)
+    units = tuple(msgspec.structs.replace(unit, message=message) for unit in work.units)
+    values = [unit_values(unit, claimed=unit.key in work.claimed) for unit in units]
+    statements.insert_units.run_each(connection, values)
+    return units
 
 
 def claim_due(connection: Connection, hop: str, until_ms: int, count: int) -> list[Unit]:

@@ -8,9 +8,14 @@ with its last recipient.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from foundation.mail.envelope import Recipient, Sender
+
+MessageState = Literal["submitted", "queued", "poison"]
+"""Of a message's row: recipients wait for the categorizer; all belong to transfer units; set aside."""
 
 
 class QueuedRecipient(msgspec.Struct, frozen=True, kw_only=True):

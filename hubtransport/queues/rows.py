@@ -10,7 +10,7 @@ from sqlalchemy import Connection, RowMapping
 
 from foundation.mail.envelope import Recipient, Sender
 from hubtransport.queues import statements
-from hubtransport.queues.records import QueuedMessage, QueuedRecipient, Unit
+from hubtransport.queues.records import MessageState, QueuedMessage, QueuedRecipient, Unit
 
 _encode = msgspec.msgpack.Encoder().encode
 _sender = msgspec.msgpack.Decoder(Sender).decode
@@ -20,7 +20,7 @@ _PLAIN = tuple(name for name in QueuedMessage.__struct_fields__ if name not in (
 _UNIT = tuple(name for name in Unit.__struct_fields__ if name not in ("message", "recipients"))
 
 
-def message_values(message: QueuedMessage, content_id: int, state: str) -> dict[str, Any]:
+def message_values(message: QueuedMessage, content_id: int, state: MessageState) -> dict[str, Any]:
     values: dict[str, Any] = {name: getattr(message, name) for name in _PLAIN}
     values["sender"] = _encode(message.sender)
     values["content_id"] = content_id

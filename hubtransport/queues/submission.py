@@ -1,7 +1,6 @@
 """The submission queue: what was received, or made here, and waits for the categorizer.
 
-Units of work for the writer. Promises: a message, its content, its transfer key with the results and its
-tracking events are one commit; a key that is known changes nothing.
+Units of work for the writer. Promise: a message leaves with its content and its last recipient.
 """
 
 from __future__ import annotations
@@ -14,60 +13,27 @@ from sqlalchemy import Connection
 from foundation.database.spool import Spool
 from foundation.interfaces.tracking import TrackingEvent
 from hubtransport.queues import statements
-from hubtransport.queues.records import QueuedMessage
+from hubtransport.queues.records import MessageState, QueuedMessage, QueuedRecipient
 from hubtransport.queues.rows import message_values, messages_of, recipient_values
-
-Results = dict[str, tuple[int, str, str]]
-"""RCPT address as given -> code, status, text of the reply it got."""
-
-_encode = msgspec.msgpack.Encoder().encode
-_results = msgspec.msgpack.Decoder(Results).decode
-
-
-class Arrival(msgspec.Struct, frozen=True, kw_only=True):
-    """A message as a session received it."""
-
-    message: QueuedMessage
-    key: str = ""
-    """Transfer key; empty: none came with it."""
-    results: Results = {}
-    events: tuple[TrackingEvent, ...] = ()
-
-
-class KnownTransfer(msgspec.Struct, frozen=True):
-    """The key was committed before: nothing was stored again."""
-
-    network_message_id: str
-    results: Results
-
-
-def accept(connection: Connection, arrival: Arrival, content: Spool) -> QueuedMessage | KnownTransfer:
-    if arrival.key:
-        known = find_key(connection, arrival.key)
-        if known is not None:
-            return known
-        values = {
-            "key": arrival.key,
-            "network_message_id": arrival.message.network_message_id,
-            "received_at_ms": arrival.message.received_at_ms,
-            "results": _encode(arrival.results),
-        }
-        statements.insert_key.run(connection, values)
-    message = add_message(connection, arrival.message, content)
-    statements.tracking.record(connection, arrival.events)
-    return message
-
-
-def find_key(connection: Connection, key: str) -> KnownTransfer | None:
-    row = statements.select_key.first(connection, {"of_key": key})
-    return None if row is None else KnownTransfer(row[1], _results(row[0]))
 
 
 def add_message(connection: Connection, message: QueuedMessage, content: Spool) -> QueuedMessage:
     """The message with its row."""
+    waiting = [(queued, "") for queued in message.recipients]
+    return insert_message(connection, message, content, "submitted", waiting)
+
+
+def insert_message(
+    connection: Connection,
+    message: QueuedMessage,
+    content: Spool,
+    state: MessageState,
+    recipients: Sequence[tuple[QueuedRecipient, str]],
+) -> QueuedMessage:
+    """`recipients`: each with the key of its transfer unit; empty: it waits for the categorizer."""
     content_id = statements.contents.write(connection, content)
-    row = statements.insert_message.add(connection, message_values(message, content_id, "submitted"))
-    values = [recipient_values(row, queued, "") for queued in message.recipients]
+    row = statements.insert_message.add(connection, message_values(message, content_id, state))
+    values = [recipient_values(row, queued, key) for queued, key in recipients]
     statements.insert_recipients.run_each(connection, values)
     return msgspec.structs.replace(message, id=row, content_id=content_id)
 
@@ -128,7 +94,3 @@ def end_recipients(connection: Connection, message: int, content_id: int, positi
     if statements.select_any_recipient.first(connection, {"of_message": message}) is None:
         statements.delete_message.run(connection, {"of_message": message})
         statements.contents.release(connection, content_id)
-
-
-def prune_keys(connection: Connection, before_ms: int, count: int) -> int:
-    return connection.execute(statements.prune_keys, {"before_ms": before_ms, "count": count}).rowcount

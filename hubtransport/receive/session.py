@@ -8,7 +8,7 @@ nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -26,11 +26,12 @@ from foundation.smtp.command import MailCommand
 from foundation.smtp.reply import Reply, from_error
 from foundation.smtp.session import Peer, SessionFacts
 from hubtransport.queues import statements
+from hubtransport.queues.arrival import Arrival, KnownTransfer, Results, find_key
 from hubtransport.queues.events import event_of
 from hubtransport.queues.records import QueuedMessage, QueuedRecipient
-from hubtransport.queues.store import KEPT_CONTENT_BYTES_MAX, QueueStore
-from hubtransport.queues.submission import Arrival, KnownTransfer, Results, accept, find_key
+from hubtransport.queues.store import QueueStore
 from hubtransport.receive.connectors import ReceiveConnector
+from hubtransport.receive.entrance import Entrance
 from hubtransport.receive.policy import HeaderFacts, check_content, check_recipient, check_space
 
 log = logging.getLogger("waypost.hubtransport")
@@ -47,8 +48,7 @@ class Reception(msgspec.Struct, frozen=True, kw_only=True):
     directory: Directory
     store: QueueStore
     world: World
-    submitted: Callable[[Sequence[QueuedMessage]], None]
-    """Gets messages after their commit."""
+    entrance: Entrance
     expires_at_ms: Callable[[int], int]
     delay_at_ms: Callable[[int], int]
     pressure: Callable[[], Level] = lambda: "normal"
@@ -143,19 +143,7 @@ class HubSession:
                 self._event("RECEIVE", message, now_ms, f"250 2.6.0 {message.network_message_id} queued"),
             ),
         )
-        small = content.size_bytes <= KEPT_CONTENT_BYTES_MAX
-        copy = content.read(0, content.size_bytes) if small else b""
-
-        def committed(accepted: QueuedMessage | KnownTransfer) -> None:
-            if isinstance(accepted, QueuedMessage):
-                if small:
-                    hub.store.keep(accepted.content_id, copy)
-                hub.submitted((accepted,))
-
-        await hub.store.secure(content)
-        accepted = await hub.store.writer.run(
-            lambda connection: accept(connection, arrival, content), committed
-        )
+        accepted = await hub.entrance.take(arrival, content)
         if isinstance(accepted, KnownTransfer):
             return await self._duplicate(accepted)
         return Reply.of(250, "2.6.0", f"{message.network_message_id} queued")

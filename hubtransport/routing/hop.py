@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -27,5 +28,10 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, key: str) -> Hop:
-        kind, connector, name = key.split(":", 2)
-        return cls(kind=msgspec.convert(kind, HopKind), connector=connector, name=name)
+        return _parse(key)
+
+
+@lru_cache(maxsize=10_000)
+def _parse(key: str) -> Hop:
+    kind, connector, name = key.split(":", 2)
+    return Hop(kind=msgspec.convert(kind, HopKind), connector=connector, name=name)

@@ -24,9 +24,10 @@ from foundation.mail.envelope import Recipient, Sender
 from foundation.smtp.reply import Reply
 from hubtransport.delivery.outcome import Attempt, judge, rest_of, unknown_rest
 from hubtransport.queues import delivery
+from hubtransport.queues.arrival import Accepted, Arrival, accept
 from hubtransport.queues.delivery import Conclusion, Enqueue, Reports
 from hubtransport.queues.records import QueuedMessage, QueuedRecipient, Unit
-from hubtransport.queues.submission import Arrival, accept, load
+from hubtransport.queues.submission import load
 from hubtransport.queues.tables import METADATA, REVISION
 from tests.harness import queue_model as models
 from tests.harness.crash_machine import CrashMachine, crashes
@@ -44,6 +45,9 @@ MOVED = Reply.of(450, "4.1.6", "moved")
 replies = st.lists(st.sampled_from([OK, OK, LATER, NO, MOVED]), min_size=1, max_size=3)
 finals = st.sampled_from([OK, OK, LATER, NO])
 fates = st.lists(st.sampled_from([*HOPS, "fails", "is merged", "is a group"]), min_size=1, max_size=4)
+at_once = st.lists(st.sampled_from([*HOPS, "is merged"]), min_size=1, max_size=4).filter(
+    lambda fates: any(fate in HOPS for fate in fates)
+)
 hops = st.sampled_from(HOPS)
 
 
@@ -103,10 +107,51 @@ class QueueMachine(CrashMachine[QueueModel]):
         async def work() -> bool:
             with Spool.of(b"mail") as spool:
                 arrival = Arrival(message=message, key=key)
-                stored = await self.writer.run(lambda connection: accept(connection, arrival, spool))
-            return isinstance(stored, QueuedMessage)
+                stored = await self.writer.run(lambda connection: accept(connection, arrival, None, spool))
+            return isinstance(stored, Accepted)
 
         self.do(work, lambda model: model.accept(key, message.entry_id, recipients), crash)
+
+    @rule(number=st.integers(0, 5), fates=at_once, in_memory=st.booleans(), crash=crashes)
+    def receive_decided(self, number: int, fates: list[str], in_memory: bool, crash: Crash | None) -> None:
+        """The categorizer could say at once what becomes of it."""
+        message, key = (
+            new_message(f"{EXPIRING if number % 2 else 'lasting-'}{number}", len(fates)),
+            f"in-{number}",
+        )
+        fate = dict(zip(range(len(fates)), fates, strict=True))
+        going = {hop: [q for q in message.recipients if fate[q.position] == hop] for hop in HOPS}
+        units = [self.unit(message, hop, tuple(queued)) for hop, queued in going.items() if queued]
+        claimed = frozenset(unit.key for unit in units if in_memory)
+        decided = Enqueue(
+            message=msgspec.structs.replace(message, recipients=()),
+            assessed="h/1",
+            next_position=message.next_position,
+            units=tuple(units),
+            claimed=claimed,
+        )
+        routed: list[Unit] = []
+
+        async def work() -> bool:
+            with Spool.of(b"mail") as spool:
+                arrival = Arrival(message=message, key=key)
+                stored = await self.writer.run(lambda connection: accept(connection, arrival, decided, spool))
+            if isinstance(stored, Accepted):
+                routed.extend(stored.units)
+            return isinstance(stored, Accepted)
+
+        def expect(model: QueueModel) -> bool:
+            if not model.accept(key, message.entry_id, len(fates)):
+                return False
+            made = {
+                unit.key: models.Unit(message.entry_id, positions(unit), unit.hop, claimed=in_memory)
+                for unit in units
+            }
+            model.enqueue(message.entry_id, made, [], [at for at, what in fate.items() if what not in HOPS])
+            return True
+
+        if self.do(work, expect, crash) and in_memory:
+            self.memory.update((unit.key, unit) for unit in routed)
 
     # --- the categorizer ---
 

@@ -21,6 +21,7 @@ from foundation.database.spool import Spool
 from foundation.mail.envelope import Recipient, Sender
 from foundation.smtp.reply import Reply
 from hubtransport.delivery.outcome import Attempt, judge, rest_of, unknown_rest
+from hubtransport.queues.arrival import Accepted, Arrival, accept
 from hubtransport.queues.delivery import (
     Conclusion,
     Enqueue,
@@ -32,7 +33,6 @@ from hubtransport.queues.delivery import (
     unclaim,
 )
 from hubtransport.queues.records import QueuedMessage, QueuedRecipient, Unit
-from hubtransport.queues.submission import Arrival, accept
 from hubtransport.queues.tables import CONTENTS, MESSAGES, METADATA, RECIPIENTS, UNITS
 
 FOREVER_MS = 10**15
@@ -104,8 +104,9 @@ class Queue(RuleBasedStateMachine):
             recipients=queued,
         )
         with self.engine.begin() as connection, Spool.of(b"mail") as spool:
-            stored = accept(connection, Arrival(message=message), spool)
-        assert isinstance(stored, QueuedMessage)
+            accepted = accept(connection, Arrival(message=message), None, spool)
+        assert isinstance(accepted, Accepted)
+        stored = accepted.message
         key = self.new_key()
         unit = Unit(
             key=key,

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-import hubtransport.categorizer.worker
+import hubtransport.categorizer.forwarder
 import hubtransport.daemon
 import hubtransport.delivery.conclude
 import hubtransport.queues.submission
@@ -123,7 +123,7 @@ def every_fifth_notice_is_lost(patch: pytest.MonkeyPatch) -> None:
 
 
 def last_of_several_recipients_dropped_at_fan_out(patch: pytest.MonkeyPatch) -> None:
-    plan = hubtransport.categorizer.worker.plan
+    plan = hubtransport.categorizer.forwarder.plan
 
     def lossy(message: Any, result: Any, **options: Any) -> Any:
         shares, dropped = [], []
@@ -134,11 +134,11 @@ def last_of_several_recipients_dropped_at_fan_out(patch: pytest.MonkeyPatch) -> 
         merged = (*result.merged, *dropped)
         return plan(message, msgspec.structs.replace(result, shares=tuple(shares), merged=merged), **options)
 
-    patch.setattr(hubtransport.categorizer.worker, "plan", lossy)
+    patch.setattr(hubtransport.categorizer.forwarder, "plan", lossy)
 
 
 def reports_are_sent_twice(patch: pytest.MonkeyPatch) -> None:
-    for module in (hubtransport.delivery.conclude, hubtransport.categorizer.worker):
+    for module in (hubtransport.delivery.conclude, hubtransport.categorizer.forwarder):
         make = module.make_reports
 
         async def twice(store: Any, world: Any, *rest: Any, make: Any = make) -> Any:

@@ -85,6 +85,7 @@ async def test_directory_away_delays_only_what_needs_it(lab: Lab) -> None:
     (delivered,) = await lab.stores["store-a"].wait()
     assert delivered.addresses == ("alice@example.test",)
     assert "can't be asked" in (await lab.until_event("DEFER")).reply
+    await lab.until_event("SEND")
     (entry,) = await lab.queued()
     assert entry.queue == "submission"
     directory.away = False

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from foundation.smtp.reply import Reply
-from hubtransport.categorizer import worker
+from hubtransport.categorizer import forwarder
 from hubtransport.routing.hop import Hop
 from tests.harness.patience import until
 from tests.unit.hubtransport.lab import Lab
@@ -64,14 +64,14 @@ async def test_recipients_that_come_back_during_the_pipeline_are_routed_too(
     await lab.send("carol@example.test", "bob@example.test")  # to store-a, and to hub-b, which is down
     await until_queued(lab, 2)
     within, go_on = asyncio.Event(), asyncio.Event()
-    categorize = worker.categorize
+    categorize = forwarder.categorize
 
     async def slow(*arguments: Any) -> Any:
         within.set()
         await go_on.wait()
         return await categorize(*arguments)
 
-    monkeypatch.setattr(worker, "categorize", slow)
+    monkeypatch.setattr(forwarder, "categorize", slow)
     sweeper = lab.hubs["hub-a"]._sweeper
     await sweeper.reroute_hop(Hop(kind="store", name="store-a").key, "first")
     await within.wait()
