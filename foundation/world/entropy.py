@@ -6,11 +6,12 @@ import random
 import secrets
 import threading
 import time
-import uuid
 
 _VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
 _RANDOM_BITS = 74
 _STEP_BITS = 32
+_BLOCK_BYTES = 4096
+"""Drawn at once for identifiers: to ask the kernel for each costs more than all the rest of it."""
 
 
 class SystemEntropy:
@@ -18,6 +19,8 @@ class SystemEntropy:
         self._lock = threading.Lock()
         self._last_ms = 0
         self._last_random = 0
+        self._block = b""
+        self._used = 0
         self._jitter = random.SystemRandom()
 
     def identifier(self) -> str:
@@ -27,13 +30,13 @@ class SystemEntropy:
             if now_ms > self._last_ms:
                 self._last_ms = now_ms
                 # The top bit stays free, so that a burst within one millisecond has room to count.
-                self._last_random = secrets.randbits(_RANDOM_BITS - 1)
+                self._last_random = self._bits(_RANDOM_BITS - 1)
             else:
                 # RFC 9562 6.2 method 2: same millisecond, or the clock went back: count on by a random step.
-                self._last_random += 1 + secrets.randbits(_STEP_BITS)
+                self._last_random += 1 + self._bits(_STEP_BITS)
                 if self._last_random >> _RANDOM_BITS:
                     self._last_ms += 1
-                    self._last_random = secrets.randbits(_RANDOM_BITS - 1)
+                    self._last_random = self._bits(_RANDOM_BITS - 1)
             return _uuid7(self._last_ms, self._last_random)
 
     def token(self, size_bytes: int) -> bytes:
@@ -44,7 +47,17 @@ class SystemEntropy:
         """A number in [low, high): jitter."""
         return low + (high - low) * self._jitter.random()
 
+    def _bits(self, count: int) -> int:
+        """From the block; under the lock."""
+        size = (count + 7) // 8
+        if self._used + size > len(self._block):
+            self._block, self._used = secrets.token_bytes(_BLOCK_BYTES), 0
+        piece = self._block[self._used : self._used + size]
+        self._used += size
+        return int.from_bytes(piece, "big") >> (size * 8 - count)
+
 
 def _uuid7(at_ms: int, random_bits: int) -> str:
     high, low = random_bits >> 62, random_bits & ((1 << 62) - 1)
-    return str(uuid.UUID(int=(at_ms << 80) | _VERSION_AND_VARIANT | (high << 64) | low))
+    digits = f"{(at_ms << 80) | _VERSION_AND_VARIANT | (high << 64) | low:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -35,6 +35,21 @@ def test_identifiers_are_uuid7_and_rise() -> None:
         assert str(parsed) == identifier
 
 
+def test_no_randomness_is_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of counted bytes: each identifier takes the next ones."""
+    times = iter(range(10**15, 2 * 10**15, 10**6))
+    monkeypatch.setattr("foundation.world.entropy.time.time_ns", lambda: next(times))
+    monkeypatch.setattr("foundation.world.entropy._BLOCK_BYTES", 24)
+    blocks = iter([bytes(range(24)), bytes(range(24, 48))])
+    monkeypatch.setattr("foundation.world.entropy.secrets.token_bytes", lambda size: next(blocks))
+    entropy = SystemEntropy()
+    drawn = [uuid.UUID(entropy.identifier()).int for _ in range(4)]
+    starts = [0, 10, 24, 34]  # 10 bytes each; what is left of a block is too short
+    for value, start in zip(drawn, starts, strict=True):
+        bits = int.from_bytes(bytes(range(start, start + 10)), "big") >> 7
+        assert (value >> 64 & 0xFFF, value & (1 << 62) - 1) == (bits >> 62, bits & (1 << 62) - 1)
+
+
 def test_identifier_carries_the_time() -> None:
     before = SystemClock().now_ms()
     identifier = SystemEntropy().identifier()
@@ -52,7 +67,7 @@ def test_identifiers_rise_when_the_clock_goes_back(monkeypatch: pytest.MonkeyPat
 def test_identifiers_rise_when_the_counter_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     entropy = SystemEntropy()
     monkeypatch.setattr("foundation.world.entropy.time.time_ns", lambda: 5_000_000_000_000_000)
-    monkeypatch.setattr("foundation.world.entropy.secrets.randbits", lambda bits: (1 << bits) - 1)
+    monkeypatch.setattr("foundation.world.entropy.secrets.token_bytes", lambda size: b"\xff" * size)
     monkeypatch.setattr("foundation.world.entropy._STEP_BITS", 72)
     made = [entropy.identifier() for _ in range(10)]
     assert made == sorted(set(made))
