@@ -20,6 +20,9 @@ from waypost.simulator.loop import PROCESS
 from waypost.simulator.machine import Process
 from waypost.simulator.wal import torn
 
+INDEX_HEADER_BYTES = 48
+"""What all who have a database open agree on of its log (SQLite, walformat)."""
+
 
 @contextmanager
 def simulated_databases(journal: Journal) -> Iterator[None]:
@@ -83,6 +86,13 @@ def leave_databases(process: Process, power_cut: Random | None, journal: Journal
     for file, (database, data) in left.items():
         file.write_bytes(database)
         _beside(file, "-wal").write_bytes(data)
+
+
+def commits_of(process: Process) -> bytes:
+    """Changes with every commit of the process that wrote something: the beginning of its log's index."""
+    files = dict.fromkeys(process.database_connections.values())
+    indexes = [_beside(file, "-shm") for file in files if file.parent.name == process.name]
+    return b"".join(index.read_bytes()[:INDEX_HEADER_BYTES] for index in indexes if index.exists())
 
 
 def _beside(file: Path, ending: str) -> Path:

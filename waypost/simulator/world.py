@@ -15,6 +15,7 @@ from uuid import UUID
 
 from foundation.interfaces.world import MailExchanger, NameNotFound, NameServiceUnavailable, World
 from foundation.tls import Identity, certificate_name
+from waypost.simulator.databases import commits_of
 from waypost.simulator.disk import SimulatedDisk
 from waypost.simulator.loop import SimulatedLoop
 from waypost.simulator.machine import Machine, Process
@@ -160,9 +161,13 @@ class SimulatedExecutor:
         """A crash before the middle finds nothing done, after it all: the function is one step. A power cut
         after it may find a part of what it wrote on the disk."""
         await asyncio.sleep(before)
+        process = self._machine.process if self._kind == "writer" else None
+        commits = commits_of(process) if process is not None else b""
         value = function(*arguments)
-        self._pending(self._kind == "writer")
-        self._tell_of_commit()
+        # The first to open a database finds what its log has: no commit of its own.
+        if process is not None and commits and commits_of(process) != commits:
+            self._pending(True)
+            self._tell_of_commit()
         await asyncio.sleep(after)
         self._pending(False)
         return value
@@ -175,7 +180,7 @@ class SimulatedExecutor:
 
     def _tell_of_commit(self) -> None:
         waiting = self._machine.next_commit
-        if self._kind == "writer" and waiting is not None and not waiting.done():
+        if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
     def _seconds(self) -> tuple[float, float]:
