@@ -49,7 +49,7 @@ class KeptFolder:
         self._items.setdefault(name, {}).update(new)
         self.size_bytes += size
         self.used = self._all.tick()
-        self._all.make_room()
+        self._all.took(size)
 
     def clear(self) -> None:
         """Who is reading from it goes on with what it has."""
@@ -62,6 +62,8 @@ class Kept:
         self.bytes_max = bytes_max
         self._folders: WeakValueDictionary[tuple[str, int], KeptFolder] = WeakValueDictionary()
         self._ticks = 0
+        self._at_most = 0
+        """What is kept, and what was but is gone with its folder."""
 
     def folder(self, folder_id: str, uid_validity: int) -> KeptFolder:
         """The same for all who have it selected."""
@@ -78,13 +80,14 @@ class Kept:
         self._ticks += 1
         return self._ticks
 
-    def make_room(self) -> None:
-        """Empties the folders that were used longest ago."""
-        excess = self.size_bytes - self.bytes_max
-        if excess <= 0:
+    def took(self, size_bytes: int) -> None:
+        """So much more is kept: beyond the bound the folders that were used longest ago are emptied."""
+        self._at_most += size_bytes
+        if self._at_most <= self.bytes_max:
             return
+        self._at_most = self.size_bytes
         for folder in sorted(self._folders.values(), key=lambda folder: folder.used):
-            excess -= folder.size_bytes
-            folder.clear()
-            if excess <= 0:
+            if self._at_most <= self.bytes_max:
                 return
+            self._at_most -= folder.size_bytes
+            folder.clear()

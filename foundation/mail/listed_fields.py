@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from foundation.mail.decoding import decode_header, fold
-from foundation.mail.headers import find_fields, header_block, unfold
+from foundation.mail.headers import header_block, unfold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +32,10 @@ LISTED = frozenset(name.encode() for name in _NAMES.split())
 fields are known already."""
 
 
+_FIELDS = re.compile(rb"^(((?!--)[!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*)*\n?))", re.MULTILINE)
+"""Text, name and value of each field, as headers.find_fields finds them, in one go."""
+
+
 class Listed(msgspec.Struct, frozen=True):
     fields: bytes = b""
     """The listed fields as they stand, each with its line end. Empty: ask the message."""
@@ -44,18 +48,20 @@ def list_fields(header: bytes) -> Listed:
     texts: list[bytes] = []
     lines: list[str] = []
     size = 0
-    for field in find_fields(header, 0, header_block(header)):
-        if field.name not in LISTED:
+    block = header[: header_block(header)]
+    plain = block.isascii() and b"=?" not in block
+    for text, name, value in _FIELDS.findall(block):
+        if name.lower() not in LISTED:
             continue
-        text = header[field.start : field.end]
         size += len(text)
         if size > LISTED_BYTES_MAX:
             return Listed()
         texts.append(text if text.endswith(b"\n") else text + b"\r\n")
-        value = fold(decode_header(unfold(header[field.value_start : field.end])).strip())
-        if "\n" in value:  # from an encoded word: who looks for one asks the message
-            value = value.replace("\n", "\r")
-        lines.append(f"{field.name.decode('ascii')}:{value}")
+        value = unfold(value)
+        shown = value.decode("ascii").strip().lower() if plain else fold(decode_header(value).strip())
+        if "\n" in shown:  # from an encoded word: who looks for one asks the message
+            shown = shown.replace("\n", "\r")
+        lines.append(f"{name.decode('ascii').lower()}:{shown}")
     try:
         searched = "\n".join(lines).encode()
     except UnicodeEncodeError:  # half a character, which UTF-7 can encode

@@ -11,6 +11,7 @@ from typing import Any, cast
 from sqlalchemy import Connection
 
 from foundation.database.content import Contents
+from foundation.database.prepared import Row
 from foundation.interfaces.mailbox_store import (
     CONTENT_IN_COLUMN_BYTES,
     Changes,
@@ -129,25 +130,73 @@ def columns_page(
     Refusal NONEXISTENT.
     """
     folder = folder_by_id(connection, mailbox_id, folder_id).folder
+    if "content" in columns:
+        rows, next_uid = _rows_with_content(connection, contents, folder, ranges, columns, after_uid)
+    else:
+        rows, next_uid = _rows(connection, folder, ranges, columns, after_uid)
+    return _columns(rows, columns, names), next_uid
+
+
+def _rows(
+    connection: Connection, folder: int, ranges: Ranges, columns: tuple[Column, ...], after_uid: int
+) -> tuple[list[Row], int]:
     statement = statements.columns_in(columns)
-    a_page = CONTENTS_A_PAGE if "content" in columns else COLUMNS_A_PAGE
     range_of = locate(ranges)
-    found: list[tuple[Any, ...]] = []
-    next_uid = 0
+    found: list[Row] = []
     for first, last in windows(ranges):
         if last <= after_uid:
             continue
-        missing = a_page - len(found)
+        missing = COLUMNS_A_PAGE - len(found)
         values = {"folder": folder, "first": max(first, after_uid + 1), "last": last, "limit": missing}
         rows = statement.rows(connection, values)
         found += rows if range_of(first) == range_of(last) else [row for row in rows if range_of(row[0]) >= 0]
         if len(rows) == missing:
-            next_uid = rows[-1][0]
-            break
-    if "content" in columns and found:
-        found, cut_at = _with_content(connection, contents, found, columns.index("content") + 1)
-        next_uid = cut_at or next_uid
-    return _columns(found, columns, names), next_uid
+            return found, rows[-1][0]
+    return found, 0
+
+
+def _rows_with_content(
+    connection: Connection,
+    contents: Contents,
+    folder: int,
+    ranges: Ranges,
+    columns: tuple[Column, ...],
+    after_uid: int,
+) -> tuple[list[Row], int]:
+    """Sizes first: what is too much for a page, or for a column, is not read. Gaps are not read over."""
+    statement = statements.columns_in(columns)
+    place = 1 + columns.index("content")
+    found: list[Row] = []
+    room = PAGE_BYTES
+    for first, last in ranges:
+        if last <= after_uid:
+            continue
+        missing = CONTENTS_A_PAGE - len(found)
+        values = {"folder": folder, "first": max(first, after_uid + 1), "last": last, "limit": missing}
+        count = 0
+        for _, size_bytes in statements.SIZES_IN.rows(connection, values):
+            count += 1
+            room -= size_bytes if size_bytes <= CONTENT_IN_COLUMN_BYTES else 0
+            if room <= 0:
+                break
+        for *row, email, prefix, size_bytes in statement.rows(connection, {**values, "limit": count}):
+            row[place] = _content(connection, contents, email, prefix, size_bytes, row[place])
+            found.append(tuple(row))
+        if found and (room <= 0 or len(found) == CONTENTS_A_PAGE):
+            return found, found[-1][0]
+    return found, 0
+
+
+def _content(
+    connection: Connection, contents: Contents, email: int, prefix: bytes, size_bytes: int, data: bytes | None
+) -> bytes | None:
+    """None: it is too large for a column, or gone. `data` is there where the content is in one row."""
+    if size_bytes > CONTENT_IN_COLUMN_BYTES:
+        return None
+    if data is not None:
+        return prefix + data
+    stored = find_email(connection, email)
+    return read_email(connection, contents, stored, 0, size_bytes) if stored else None
 
 
 def frames_of(page: Columns, columns: tuple[Column, ...]) -> Iterator[Columns]:
@@ -164,35 +213,7 @@ def frames_of(page: Columns, columns: tuple[Column, ...]) -> Iterator[Columns]:
             start, size_bytes = end, 0
 
 
-def _with_content(
-    connection: Connection, contents: Contents, rows: list[tuple[Any, ...]], place: int
-) -> tuple[list[tuple[Any, ...]], int]:
-    """The content of the email whose number stands there instead of it, and the last UID when it is cut."""
-    found: list[tuple[Any, ...]] = []
-    size_bytes = 0
-    for row in rows:
-        content = _content(connection, contents, row[place])
-        found.append((*row[:place], content, *row[place + 1 :]))
-        size_bytes += len(content or b"")
-        if size_bytes >= PAGE_BYTES and len(found) < len(rows):
-            return found, row[0]
-    return found, 0
-
-
-def _content(connection: Connection, contents: Contents, email: int) -> bytes | None:
-    row = statements.CONTENT_OF_EMAIL.first(connection, {"email": email})
-    if row is None:
-        return None
-    *place, data = row
-    stored = StoredEmail(*place)
-    if stored.size_bytes > CONTENT_IN_COLUMN_BYTES:
-        return None
-    if data is not None:
-        return stored.prefix + bytes(data)
-    return read_email(connection, contents, stored, 0, stored.size_bytes)
-
-
-def _columns(rows: list[tuple[Any, ...]], columns: tuple[Column, ...], names: frozenset[bytes]) -> Columns:
+def _columns(rows: list[Row], columns: tuple[Column, ...], names: frozenset[bytes]) -> Columns:
     if not rows:
         return Columns((), ())
     uids, *values = zip(*rows, strict=True)

@@ -279,23 +279,24 @@ _CONSTANT_COLUMNS: dict[Column, Any] = {
     "email_id": _e.email_id,
     "thread_id": _m.thread_id,
     "header_fields": _e.header_fields,
-    "content": _m.email,
+    "content": contents.contents.c.data,
 }
-CONTENT_OF_EMAIL = Prepared(
-    select(_e.prefix, _e.content, _e.content_sha256, _e.size_bytes, _e.header_size, contents.contents.c.data)
-    .join(contents.contents, contents.contents.c.id == _e.content)
-    .where(_e.email == bindparam("email"))
+SIZES_IN = Prepared(
+    select(_m.uid, _m.size_bytes).where(_in_folder, _in_window).order_by(_m.uid).limit(bindparam("limit"))
 )
-"""Where an email is; its content where it is in one row, else NULL."""
 
 
 @lru_cache(maxsize=64)
 def columns_in(columns: tuple[Column, ...]) -> Prepared:
-    """UIDs and these columns, of messages in a window."""
+    """UIDs and these columns, of messages in a window; with `content` its data where they are in one row, and
+    three columns more: email, prefix, size_bytes."""
     wanted = [_CONSTANT_COLUMNS[name] for name in columns]
-    rows = select(_m.uid, *wanted)
-    if any(column.table is emails for column in wanted):
+    whole = (_e.email, _e.prefix, _e.size_bytes) if "content" in columns else ()
+    rows = select(_m.uid, *wanted, *whole)
+    if whole or any(column.table is emails for column in wanted):
         rows = rows.join(emails, _e.email == _m.email)
+    if whole:
+        rows = rows.join(contents.contents, contents.contents.c.id == _e.content)
     return Prepared(rows.where(_in_folder, _in_window).order_by(_m.uid).limit(bindparam("limit")))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foundation.mail.headers import header_block, select_fields
+from foundation.mail.headers import find_fields, header_block, select_fields, unfold
 from foundation.mail.listed_fields import (
     LISTED,
     LISTED_BYTES_MAX,
@@ -45,7 +45,10 @@ names = st.sampled_from([b"From", b"subject", b"SUBJECT ", b"X-Odd", b"Date\t", 
 values = st.lists(st.sampled_from([b" a", b"\r\n b", b"\n\tc", b" From: x", b"%", b"="]), max_size=4).map(
     b"".join
 )
-fields = st.lists(st.builds(lambda n, v: n + b":" + v + b"\r\n", names, values) | st.just(b"no field\r\n"))
+fields = st.lists(
+    st.builds(lambda n, v: n + b":" + v + b"\r\n", names, values)
+    | st.sampled_from([b"no field\r\n", b"--x: y\r\n", b" z\r\n"])
+)
 
 
 @given(fields.map(b"".join), st.sets(st.sampled_from(sorted(LISTED))))
@@ -53,4 +56,8 @@ def test_chosen_among_the_listed_is_chosen_from_the_header(header: bytes, wanted
     wanted |= {b"subject"}
     block = header[: header_block(header)]
     chosen = select_fields(block, frozenset(wanted), False)
-    assert choose_fields([list_fields(block).fields] * 2, wanted) == [chosen] * 2
+    listed = list_fields(block)
+    assert choose_fields([listed.fields] * 2, wanted) == [chosen] * 2
+    found = [field for field in find_fields(block, 0, len(block)) if field.name in LISTED]
+    lines = [f.name + b":" + unfold(block[f.value_start : f.end]).lower() for f in found]
+    assert listed.searched == b"\n".join(lines)
