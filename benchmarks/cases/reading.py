@@ -41,8 +41,8 @@ def reader(system: System) -> User:
 
 
 async def fill(run: Run, system: System) -> Measures:
-    """Delivers what is missing, by LMTP, then asks for text once: what is indexed for those who ask is indexed
-    before the first round.
+    """Delivers what is missing, by LMTP, then asks for text once: what is indexed for those who ask is
+    indexed before the first round.
     """
     user, wanted = reader(system), run.count(MESSAGES)
     session = await imap.connect(system.imaps, user)
