@@ -224,7 +224,9 @@ async def test_slow_readers_hold_up_nobody_and_cost_little(
     async def readers() -> list[SlowReader]:
         return [await SlowReader.open(organisation, bob, "Slow") for _ in range(SLOW_READERS)]
 
-    await asyncio.gather(*(each.read() for each in await readers()))
+    warm = await readers()
+    await bob.wait_for(await alice.send(bob, subject="while nobody reads"), seconds=5)
+    await asyncio.gather(*(each.read() for each in warm))
     async with watched(pids) as growth:
         slow = await readers()
         began = time.monotonic()

@@ -100,20 +100,6 @@ async def test_an_outbox_waits_for_its_hub_and_is_tried_when_told(
     await organisation.user("carol@example.test").wait_for(sent)
 
 
-async def test_what_has_no_way_is_routed_anew_when_told(organisation: Organisation, alice: User) -> None:
-    sent = await alice.send("eve@example.net")
-    await organisation.wait_for_event(sent.message_id, "hub-a", "TRANSFER")
-    (entry,) = await organisation.wait_until_queued("hub-a", [sent.message_id])
-    assert (entry.queue, entry.state) == ("unreachable", "suspended")
-    text = await waypost(organisation.config, "queue", "list")
-    assert "on queue retry" in text.out
-    retried = await waypost(organisation.config, "queue", "retry", entry.entry_id)
-    assert (retried.code, retried.out) == (0, "1 entry is tried now.\n")
-    await organisation.wait_for_event(sent.message_id, "hub-a", "RESUBMIT")
-    (again,) = await organisation.wait_until_queued("hub-a", [sent.message_id])
-    assert again.queue in ("unreachable", "submission")
-
-
 async def test_what_a_server_will_never_answer_is_released_by_the_operator(
     organisation: Organisation, alice: User, bob: User
 ) -> None:
@@ -167,3 +153,18 @@ async def test_nothing_of_that_name_is_exit_3(organisation: Organisation) -> Non
         printed = await waypost(organisation.config, "queue", *arguments)
         assert (printed.code, printed.out) == (3, "")
         assert printed.errors.startswith("waypost: ")
+
+
+async def test_what_has_no_way_is_routed_anew_when_told(organisation: Organisation, alice: User) -> None:
+    """The last one here: what it sends stays."""
+    sent = await alice.send("eve@example.net")
+    await organisation.wait_for_event(sent.message_id, "hub-a", "TRANSFER")
+    (entry,) = await organisation.wait_until_queued("hub-a", [sent.message_id])
+    assert (entry.queue, entry.state) == ("unreachable", "suspended")
+    text = await waypost(organisation.config, "queue", "list")
+    assert "on queue retry" in text.out
+    retried = await waypost(organisation.config, "queue", "retry", entry.entry_id)
+    assert (retried.code, retried.out) == (0, "1 entry is tried now.\n")
+    await organisation.wait_for_event(sent.message_id, "hub-a", "RESUBMIT")
+    (again,) = await organisation.wait_until_queued("hub-a", [sent.message_id])
+    assert again.queue in ("unreachable", "submission")

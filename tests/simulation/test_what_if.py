@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import hubtransport.categorizer.worker
+import hubtransport.categorizer.forwarder
 from config.reader import read_topology
 from tests.simulation.sabotages import last_of_several_recipients_dropped_at_fan_out
 from waypost.cli import whatif
@@ -239,7 +239,7 @@ def test_what_nobody_foresaw_is_told(
     def broken(*arguments: Any, **options: Any) -> Any:
         raise ZeroDivisionError("nobody thought of this")
 
-    monkeypatch.setattr(hubtransport.categorizer.worker, "plan", broken)
+    monkeypatch.setattr(hubtransport.categorizer.forwarder, "plan", broken)
     assert simulate() == 1
     printed = capsys.readouterr().out
     assert "ZeroDivisionError('nobody thought of this')" in printed
