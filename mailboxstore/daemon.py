@@ -326,6 +326,7 @@ class MailboxStoreDaemon:
             hostname=self._topology.host_name(self.name),
             implicit_tls=self._identity.internal_client(),
             timeouts=HUB_TIMEOUTS,
+            watched=True,
         )
         found = connection.peer.certificate_name
         if found != hub.name:

@@ -22,6 +22,7 @@ ROOMS = ("clientaccess", "config", "foundation", "hubtransport", "mailboxstore",
 
 TITLES = {
     1047: "Duplicate Messages and SMTP",
+    1122: "Requirements for Internet Hosts -- Communication Layers",
     1870: "SMTP Service Extension for Message Size Declaration",
     2033: "Local Mail Transfer Protocol",
     2034: "SMTP Service Extension for Returning Enhanced Error Codes",
@@ -91,6 +92,7 @@ TITLES = {
     8689: "SMTP Require TLS Option",
     8996: "Deprecating TLS 1.0 and TLS 1.1",
     9051: "Internet Message Access Protocol, Version 4rev2",
+    9293: "Transmission Control Protocol (TCP)",
     9525: "Service Identity in TLS",
     9562: "Universally Unique IDentifiers (UUIDs)",
 }

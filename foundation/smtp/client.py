@@ -115,8 +115,12 @@ class SmtpConnection:
         require_tls: bool = False,
         timeouts: Timeouts | None = None,
         authentication: tuple[str, str] | None = None,
+        watched: bool = False,
     ) -> SmtpConnection:
         """`starttls` is used when the server offers it; with `require_tls` nothing goes without. SMTP only.
+
+        `watched`: inside the organisation, where a server whose machine is gone need not be waited for as
+        long as RFC 5321 4.5.3.2 asks; a slow one is.
 
         Raises ConnectionFailed.
         """
@@ -138,7 +142,9 @@ class SmtpConnection:
                 features = await _upgrade(client, features, starttls, require_tls, hostname, timeouts)
             if authentication is not None:
                 await _authenticate(client, *authentication)
-            return cls._take_over(client, features, host, port, timeouts, loop, lmtp=protocol == "lmtp")
+            return cls._take_over(
+                client, features, host, port, timeouts, loop, lmtp=protocol == "lmtp", watched=watched
+            )
         except BaseException:
             client.close()
             raise
@@ -154,6 +160,7 @@ class SmtpConnection:
         loop: asyncio.AbstractEventLoop,
         *,
         lmtp: bool,
+        watched: bool,
     ) -> SmtpConnection:
         transport = cast("asyncio.Transport | None", client.transport)
         if transport is None or transport.is_closing():
@@ -168,7 +175,7 @@ class SmtpConnection:
             certificate_name=certificate_name(transport.get_extra_info("peercert")) if tls else "",
         )
         queue = ReplyQueue(loop)
-        queue.take(transport)
+        queue.take(transport, watched=watched)
         return cls(queue, features, peer, timeouts, loop, lmtp=lmtp)
 
     @property

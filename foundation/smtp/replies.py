@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from foundation.smtp.liveness import Liveness
 from foundation.smtp.reply import Reply, ReplyError, ReplyReader
 
 
@@ -33,10 +34,15 @@ class ReplyQueue(asyncio.Protocol):
         self._broken: Broken | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
+        self._liveness: Liveness | None = None
 
-    def take(self, transport: asyncio.Transport) -> None:
+    def take(self, transport: asyncio.Transport, *, watched: bool) -> None:
+        """`watched`: the connection also ends when the other side's machine is gone."""
         self._transport = transport
         transport.set_protocol(self)
+        if watched:
+            self._liveness = Liveness(transport, self._loop, self._give_up)
+            self._liveness.start()
 
     # --- the transport's callbacks
 
@@ -58,6 +64,8 @@ class ReplyQueue(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._fail("The connection was lost" + (f": {error}" if error else ""))
         self._transport = None
+        if self._liveness is not None:
+            self._liveness.stop()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -117,9 +125,7 @@ class ReplyQueue(asyncio.Protocol):
         return reply
 
     def abort(self) -> None:
-        self._fail("The connection was given up")
-        if self._transport is not None:
-            self._transport.abort()
+        self._give_up("The connection was given up")
 
     def close(self) -> None:
         self._fail("The connection is closed")
@@ -134,6 +140,11 @@ class ReplyQueue(asyncio.Protocol):
         finally:
             timer.cancel()
             self._waiter = None
+
+    def _give_up(self, sentence: str) -> None:
+        self._fail(sentence)
+        if self._transport is not None:
+            self._transport.abort()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

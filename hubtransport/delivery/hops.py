@@ -49,13 +49,13 @@ class HopKeeper:
 
     async def failed(self, hop: str, sentence: str, began_ms: int) -> None:
         """No connection. `began_ms`: when that try began."""
-        if self._scheduler.crowded(hop):
+        if self._scheduler.crowded(hop, self._world.clock.now_ms()):
             log.info("a further connection was refused", extra={"hop": hop, "reply": sentence})
             return
         await self.broke(hop, sentence, began_ms)
 
     async def broke(self, hop: str, sentence: str, began_ms: int) -> None:
-        """The only connection broke, or none came about."""
+        """The only connection broke, or none came about where none is of use."""
         queue = self._scheduler.queue(hop)
         before = queue.failing
         if before is not None and before.last_attempt_at_ms >= began_ms:
@@ -86,7 +86,7 @@ class HopKeeper:
         await self._hand_over(hop)
 
     async def reached(self, hop: str) -> None:
-        """A connection stands: the whole queue is released."""
+        """A connection stands, or an answer came: the whole queue is released."""
         if not self._scheduler.recovered(hop):
             return
         log.info("a next hop is reached again", extra={"hop": hop})

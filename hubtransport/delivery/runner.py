@@ -171,6 +171,7 @@ class DeliveryRunner:
         try:
             if line is not None:
                 queue.open += 1
+                queue.moved_at_ms = self._world.clock.now_ms()
                 try:
                     await self._hops.reached(hop)
                     await self._use(queue, line)
@@ -196,11 +197,17 @@ class DeliveryRunner:
                 self._scheduler.put_back(unit)
                 return
             used_before = line.messages_sent > 0
-            attempt = await self._send(line, unit)
+            queue.begun(self._world.clock.now_ms())
+            try:
+                attempt = await self._send(line, unit)
+            finally:
+                queue.unanswered -= 1
             if attempt.broken:
                 await self._broken(queue, unit, attempt, used_before)
                 return
             self._glitches.pop(unit.key, None)
+            queue.moved_at_ms = self._world.clock.now_ms()
+            await self._hops.reached(queue.hop)
             if internal:
                 # The key makes a repeat harmless: the next unit need not wait for this one's commit.
                 await self._concluding.acquire()

@@ -1,7 +1,9 @@
 """Delivery, whose turn it is: queues of units by next hop, with windows, fair to every next hop.
 
 Promises: no next hop has more than its share of connections, a failed one is probed by a single connection
-when its time has come, and nobody's long queue keeps another's short one waiting. At most `window` units of a
+when its time has come, and nobody's long queue keeps another's short one waiting. Where an own server answers
+on no connection for a while, one more is made for what waits behind them: it shows whether the server is
+there. At most `window` units of a
 next hop are in memory; the others stay in the database and are asked for in pages.
 """
 
@@ -20,6 +22,8 @@ CONNECTIONS_TOTAL = 1000
 WINDOW = 500
 """Units of one next hop in memory, waiting or being sent."""
 WINDOW_FAILING = 20
+STALL_MS = 10_000
+"""After so long without any answer, an own server has to show that it is there."""
 
 
 class HopQueue:
@@ -39,6 +43,10 @@ class HopQueue:
         self.connections_max = CONNECTIONS_PER_HOP
         self.idle = 0
         """Connections that wait for a unit."""
+        self.unanswered = 0
+        """Units that are on a connection."""
+        self.moved_at_ms = 0
+        """When last an answer came, or a connection, or a unit was begun where none was."""
         self.stored = 0
         """Units in the database alone."""
         self.stored_due_ms = 0
@@ -57,6 +65,20 @@ class HopQueue:
     @property
     def room(self) -> int:
         return max((WINDOW if self.failing is None else WINDOW_FAILING) - self.in_memory, 0)
+
+    def begun(self, now_ms: int) -> None:
+        """A unit goes to a connection."""
+        if not self.unanswered:
+            self.moved_at_ms = now_ms
+        self.unanswered += 1
+
+    def stalled(self, now_ms: int) -> bool:
+        """Nothing is answered though something was asked; or the clock went back, and nobody knows."""
+        return self.internal and self.unanswered > 0 and not 0 <= now_ms - self.moved_at_ms < STALL_MS
+
+    @property
+    def opening(self) -> bool:
+        return self.connections > self.open
 
     @property
     def empty(self) -> bool:
@@ -174,12 +196,13 @@ class Scheduler:
         queue.connections -= 1
         self._connections -= 1
 
-    def crowded(self, hop: str) -> bool:
-        """One more connection was refused: whether others stand, so that it only takes fewer at once."""
+    def crowded(self, hop: str, now_ms: int) -> bool:
+        """One more connection was refused: whether others are of use, so that it only takes fewer at once."""
         queue = self.queue(hop)
-        if queue.open:
-            queue.connections_max = queue.open
-        return queue.open > 0
+        if not queue.open or queue.stalled(now_ms):
+            return False
+        queue.connections_max = queue.open
+        return True
 
     def failed(self, state: HopState) -> None:
         self.queue(state.hop).failing = state
@@ -202,14 +225,17 @@ class Scheduler:
         return [queue for queue in self._queues.values() if self._wants_page(queue, now_ms)]
 
     def next_time_ms(self, now_ms: int) -> int | None:
-        """When time alone will change something: a probe, or a stored unit that becomes due."""
+        """When time alone will change something: a probe, a stall, or a stored unit that becomes due."""
         times = []
         for queue in self._queues.values():
             if queue.failing is not None:
-                if queue.connections == 0 and (queue.waiting or queue.stored or queue.internal):
+                if not queue.opening and (queue.waiting or queue.stored or queue.internal):
                     times.append(queue.failing.next_attempt_at_ms)
-            elif queue.stored and not queue.loading and queue.stored_due_ms > now_ms:
+                continue
+            if queue.stored and not queue.loading and queue.stored_due_ms > now_ms:
                 times.append(queue.stored_due_ms)
+            if queue.internal and queue.waiting and queue.unanswered and not queue.stalled(now_ms):
+                times.append(queue.moved_at_ms + STALL_MS)
         return min(times, default=None)
 
     def done_failing(self, now_ms: int) -> list[str]:
@@ -238,9 +264,11 @@ class Scheduler:
         if queue.failing is not None:
             # A server of ours is probed even when nobody waits for it: it may be chosen again then.
             wanted = queue.waiting or (queue.internal and not queue.stored and not queue.loading)
-            return bool(wanted) and queue.connections == 0 and queue.failing.next_attempt_at_ms <= now_ms
+            return bool(wanted) and not queue.opening and queue.failing.next_attempt_at_ms <= now_ms
         if not queue.waiting:
             return False
+        if queue.stalled(now_ms):
+            return not queue.opening and queue.connections <= CONNECTIONS_PER_HOP
         return queue.connections < queue.connections_max and queue.idle < len(queue.waiting)
 
     def _wants_page(self, queue: HopQueue, now_ms: int) -> bool:

@@ -15,7 +15,7 @@ from hubtransport.routing.table import RoutingTable
 MESSAGES_MAX = 1_000_000
 IDLE_SECONDS = 120.0
 TIMEOUTS = Timeouts(connect=5, greeting=30, handshake=15, hello=30)
-"""Inside, a server that does not answer soon is down; transfers keep the RFC's times."""
+"""Inside, a server that does not answer soon is down; transfers keep the RFC's times, while it lives."""
 
 
 class HubCourier:
@@ -46,6 +46,7 @@ async def connect_inside(
             protocol="lmtp" if lmtp else "smtp",
             implicit_tls=identity.internal_client(),
             timeouts=TIMEOUTS,
+            watched=True,
         )
     except ConnectionFailed as error:
         raise HopFailed(str(error)) from error

@@ -2,7 +2,8 @@
 
 A hub that fails is probed by one connection, 1 s doubling to 30 s with jitter; the first success releases
 its whole queue. What was claimed and not begun when it failed goes back, so that another hub of the site can
-take it.
+take it. While units wait and the hub answers on none of its connections, it is probed, too: it may be gone
+without a word.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ CONNECTIONS_MAX = 20
 IN_HAND_MAX = 60
 """Units claimed for one hub; the rest stays in the database, where it can be withdrawn."""
 IDLE_SECONDS = 60.0
+STALL_SECONDS = 10.0
+"""After so long without any answer, the hub has to show that it is there."""
 RUNNER_STOP_SECONDS = 1.0
 
 log = logging.getLogger("waypost.mailboxstore")
@@ -64,6 +67,10 @@ class Lane:
         self._settling: dict[asyncio.Task[None], None] = {}
         self._wake = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
+        self._attempts = 0
+        """Units that workers are at."""
+        self._moved_at = 0.0
+        """When last one of them was settled, a probe succeeded, or the first of them was begun."""
         self._stopping = False
 
     @property
@@ -91,6 +98,8 @@ class Lane:
                 return
         if len(self._workers) < CONNECTIONS_MAX:
             self._add_worker(None)
+        else:
+            self._wake.set()  # it may wait for long
 
     def finished(self) -> None:
         """A unit in hand was settled."""
@@ -169,6 +178,9 @@ class Lane:
             if not self._stopping and self._clock.now_ms() >= self.next_probe_ms:
                 await self._probe()
             return
+        if self._seconds_until_stalled() == 0:
+            await self._probe()
+            return
         room = IN_HAND_MAX - self.in_hand
         if room > 0:
             self.in_hand += room
@@ -186,7 +198,18 @@ class Lane:
             self.backlog = len(claimed) == room
         else:
             self.backlog = True
-        await self._pause(None if self.backlog else await self._work.seconds_until_due(self.hub.name))
+        due = None if self.backlog else await self._work.seconds_until_due(self.hub.name)
+        await self._pause(
+            min((s for s in (due, self._seconds_until_stalled()) if s is not None), default=None)
+        )
+
+    def _seconds_until_stalled(self) -> float | None:
+        """0: units wait, and nothing is answered. One connection beyond the others is made to find out."""
+        if not self._queue or len(self._workers) != CONNECTIONS_MAX:
+            return None
+        if not self._attempts:
+            return STALL_SECONDS  # they are about to begin
+        return max(self._moved_at + STALL_SECONDS - self._clock.monotonic(), 0.0)
 
     async def _pause(self, seconds: float | None) -> None:
         """Until woken, or so many seconds."""
@@ -204,6 +227,7 @@ class Lane:
             await self.went_down(str(failure))
             return
         self.came_up()
+        self._moved_at = self._clock.monotonic()
         self._add_worker(connection)
 
     def _add_worker(self, connection: HubConnection | None) -> None:
@@ -224,6 +248,9 @@ class Lane:
                 await connection.quit()
 
     async def _one(self, connection: HubConnection | None, unit: Unit) -> HubConnection | None:
+        if not self._attempts:
+            self._moved_at = self._clock.monotonic()
+        self._attempts += 1
         try:
             return await self._work.attempt(self, connection, unit)
         except Exception:
@@ -233,6 +260,8 @@ class Lane:
             )
             return None
         finally:
+            self._attempts -= 1
+            self._moved_at = self._clock.monotonic()
             self.finished()
 
     async def _settled(self, work: Coroutine[Any, Any, object]) -> None:

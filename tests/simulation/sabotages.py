@@ -282,7 +282,7 @@ SABOTAGES = (
     Sabotage("reports are sent twice", 1, reports_are_sent_twice),
     Sabotage("retry times are lost at a restart", 3, retry_times_lost_at_a_restart),
     Sabotage("store skips transfer key and guard", 3, store_skips_key_and_guard),
-    Sabotage("pin is lost after an unknown outcome", 35, pin_lost_after_an_unknown_outcome),
+    Sabotage("pin is lost after an unknown outcome", 177, pin_lost_after_an_unknown_outcome),
     Sabotage("doubles are not merged", 8, doubles_are_not_merged),
     Sabotage("Bcc stays in", 6, bcc_stays_in),
     Sabotage("UIDs are given again", 1, uids_are_given_again),

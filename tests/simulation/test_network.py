@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from random import Random
 from typing import Any
 
 import pytest
 
+from foundation.smtp.liveness import GONE_SECONDS, LOOK_SECONDS, Liveness
 from waypost.simulator.journal import Journal
 from waypost.simulator.loop import SimulatedLoop, Standstill
 from waypost.simulator.machine import Machine, Process, start_process
@@ -160,3 +162,81 @@ def test_a_crash_resets_connections_and_a_power_cut_does_not() -> None:
             return True
 
         assert lab.run(wait(), lab.client) is ended
+
+
+@pytest.mark.parametrize("saying", [b"", b"hello"])
+@pytest.mark.parametrize("blocked", ["power", "there", "back", "both"])
+def test_a_watched_connection_ends_when_the_other_machine_is_silent(saying: bytes, blocked: str) -> None:
+    """With bytes on the way, and with none."""
+    lab = Lab()
+    lab.run(lab.listen(), lab.server)
+    ways = {"there": [("client", "server")], "back": [("server", "client")]}
+    ways["both"] = ways["there"] + ways["back"]
+
+    async def wait() -> float:
+        loop = asyncio.get_running_loop()
+        reader, writer = await asyncio.open_connection("10.0.0.1", 25)
+        liveness = Liveness(writer.transport, loop, lambda why: writer.transport.abort())
+        liveness.start()
+        await asyncio.sleep(100)  # all the time it is asked, and answers
+        if blocked == "power":
+            lab.server.alive = lab.server.machine.powered = False
+            lab.network.forsake(lab.server, deliver=False)
+        lab.weather.lost.update(ways.get(blocked, ()))
+        writer.write(saying)
+        began = loop.time()
+        with contextlib.suppress(TimeoutError):
+            await reader.read()
+        liveness.stop()
+        return loop.time() - began
+
+    assert GONE_SECONDS - 10 <= lab.run(wait(), lab.client) <= GONE_SECONDS + LOOK_SECONDS
+
+
+def test_a_watched_connection_outlives_a_short_silence_and_a_peer_that_reads_nothing() -> None:
+    lab = Lab()
+
+    async def listen() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(600)
+            while piece := await reader.read(1000):
+                lab.got += piece
+            writer.close()
+
+        await asyncio.start_server(serve, "10.0.0.1", 25)
+
+    async def send() -> bytes:
+        reader, writer = await asyncio.open_connection("10.0.0.1", 25)
+        Liveness(writer.transport, asyncio.get_running_loop(), lambda why: writer.transport.abort()).start()
+        writer.write(b"x" * 1_000_000)
+        await asyncio.sleep(30)
+        lab.weather.lost.add(("client", "server"))
+        await asyncio.sleep(GONE_SECONDS - 10)
+        lab.weather.lost.clear()
+        await writer.drain()
+        writer.write_eof()
+        return await reader.read()
+
+    lab.run(listen(), lab.server)
+    assert lab.run(send(), lab.client) == b""
+    assert len(lab.got) == 1_000_000
+    assert lab.loop.time() > 600
+
+
+def test_a_machine_that_is_back_knows_of_no_connection() -> None:
+    lab = Lab()
+    lab.run(lab.listen(), lab.server)
+
+    async def wait() -> float:
+        loop = asyncio.get_running_loop()
+        reader, writer = await asyncio.open_connection("10.0.0.1", 25)
+        Liveness(writer.transport, loop, lambda why: writer.transport.abort()).start()
+        lab.server.alive = lab.server.machine.powered = False
+        lab.network.forsake(lab.server, deliver=False)
+        await asyncio.sleep(12)
+        lab.server.machine.powered = True
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        return loop.time()
+
+    assert lab.run(wait(), lab.client) < 16

@@ -15,6 +15,7 @@ import pytest
 
 import hubtransport.categorizer.forwarder
 from config.reader import read_topology
+from foundation.smtp.liveness import Liveness
 from tests.simulation.sabotages import last_of_several_recipients_dropped_at_fan_out
 from waypost.cli import whatif
 from waypost.cli.main import run
@@ -90,6 +91,30 @@ def test_another_hub_of_the_site_takes_over(tmp_path: Path) -> None:
     assert depths(report, "hub-a", 10, 40)[-1] == 0
     found = report.happened.outcomes
     assert found.accepted == found.delivered
+    assert report.good
+
+
+def test_another_hub_takes_over_from_one_that_dies_without_a_word(tmp_path: Path) -> None:
+    """Only what that one may have taken waits for it."""
+    report = ask(with_more(tmp_path, SECOND_HUB), 4.0, 120.0, "hub-b@20s")
+    assert max(depths(report, "hub-a", 20, 45)) > 3
+    found = report.happened.outcomes
+    assert found.longest is not None and found.longest.seconds < 60
+    assert {where[:2] for where in found.waiting_at} <= {("hub-a", "hub-b"), ("store-b", "hub-b")}
+    assert found.waiting <= 4
+    assert found.waits[int(len(found.waits) * 0.95)] < 1
+    assert depths(report, "hub-a", 60, 130)[-1] <= found.waiting
+    assert found.accepted == found.delivered + found.waiting > 400
+    assert report.good
+
+
+def test_what_waits_behind_silent_connections_goes_another_way_before_they_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Liveness, "start", lambda self: None)
+    report = ask(with_more(tmp_path, SECOND_HUB), 4.0, 120.0, "hub-b@20s")
+    assert max(depths(report, "hub-a", 20, 40)) > 6
+    assert max(depths(report, "hub-a", 60, 120)) <= 4
     assert report.good
 
 

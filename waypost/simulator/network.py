@@ -21,6 +21,7 @@ from foundation.tls import SERVER_URI
 from waypost.simulator.journal import Journal
 from waypost.simulator.loop import PROCESS, SimulatedLoop
 from waypost.simulator.machine import Machine, Process
+from waypost.simulator.sockets import SimulatedSocket
 
 KERNEL_BYTES = 64 * 1024
 """What a socket takes before the writer has to wait."""
@@ -73,7 +74,8 @@ class Ending(asyncio.Transport):
         remote: tuple[str, int],
         tls: Any,
     ) -> None:
-        super().__init__({"sockname": local, "peername": remote})
+        own_socket = SimulatedSocket(self, network.loop, network.context)
+        super().__init__({"sockname": local, "peername": remote, "socket": own_socket})
         self._network = network
         self.machine = machine
         self.process = process
@@ -205,6 +207,21 @@ class Ending(asyncio.Transport):
             self._flight.clear()
             self.enter(self._lose, error)
 
+    def unanswered_seconds(self) -> float:
+        """How long the oldest bytes on the way have been lost again and again."""
+        if not self._flight or not self._unheard(self, self.other):
+            return 0.0
+        return max(self._network.loop.time() - self._flight[0][0], 0.0)
+
+    def probe(self) -> bool:
+        """Asks the other machine whether it is there; it knows of no connection when its process is gone."""
+        other = self.other
+        if self._unheard(self, other) or self._unheard(other, self):
+            return False
+        if other.lost or (other.process is not None and not other.process.alive):
+            self._network.reset(self, self._delay())
+        return True
+
     def hurry(self) -> None:
         """The other end reads again."""
         if self._flight and not self._arriving:
@@ -236,7 +253,7 @@ class Ending(asyncio.Transport):
         while self._flight:
             due, piece = self._flight[0]
             now = loop.time()
-            if self.silenced or self._network.blocked(self.machine, other.machine):
+            if self._unheard(self, other):
                 self._wait_for_passage(due)
                 return
             if due > now:
@@ -275,6 +292,10 @@ class Ending(asyncio.Transport):
             network.cut(self)
             return False
         return True
+
+    def _unheard(self, source: Ending, target: Ending) -> bool:
+        """Whether nothing gets through now."""
+        return self.silenced or self._network.blocked(source.machine, target.machine)
 
     def _wait_for_passage(self, due: float) -> None:
         if self._network.loop.time() - due > SILENCE_SECONDS:

@@ -104,6 +104,8 @@ class StubServer:
         """What came with each MAIL, whatever was answered."""
         self.lose_replies = 0
         """So many times the content is taken and the connection cut before the answer."""
+        self.hold: asyncio.Event | None = None
+        """The answer to the content waits for it."""
         self.keys: dict[str, dict[str, Reply]] = {}
         self.repeats = 0
         self.sessions: list[StubSession] = []
@@ -188,6 +190,8 @@ class StubSession:
     async def message(self, content: Spool) -> Reply | tuple[Reply, ...]:
         server, command = self._server, self._command
         assert command is not None
+        if server.hold is not None:
+            await server.hold.wait()
         lmtp = self.facts.lmtp
         if self._key and self._key in server.keys:
             server.repeats += 1

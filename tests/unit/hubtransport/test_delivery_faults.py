@@ -12,6 +12,7 @@ from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.smtp.reply import Reply
 from foundation.tls import Identity
 from hubtransport.categorizer.comply import AgentChain, Assessment
+from hubtransport.delivery import scheduler
 from hubtransport.queues.delivery import unclaim
 from hubtransport.routing.hop import Hop
 from hubtransport.routing.table import choose_hub
@@ -144,6 +145,40 @@ async def test_unknown_outcome_stays_with_its_hub_though_another_is_up(tmp_path:
         assert thief.repeats == 1
         assert not lab.stores["store-b"].delivered
         await thief.stop()
+
+
+async def test_what_waits_behind_a_hub_that_answers_nothing_goes_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was given stays with it; when it answers after all, it is as good as before."""
+    monkeypatch.setattr(scheduler, "STALL_MS", 50)
+    async with Lab(tmp_path, hubs={"hub-b2": "B"}) as lab:
+        slow = StubServer("hub-b")
+        slow.hold = asyncio.Event()
+        identity = Identity(lab.topology.certificates, "hub-b")
+        port = lab.settings("hub-b").smtp_internal.port
+        await slow.start(port, private=True, implicit_tls=identity.internal_server(), connections=1)
+        await lab.start("hub-a", "hub-b2")
+        pair = ("hub-b", "hub-b2")
+        first, *others = [name for name in map(str, range(99)) if choose_hub(pair, name, ()) == "hub-b"][:5]
+        await lab.send("bob@example.test", transfer=Transfer(network_message_id=first))
+
+        async def given() -> bool:
+            return len(slow.offered) == 1
+
+        await until(given, "the first message at hub-b")
+        for name in others:
+            await lab.send("bob@example.test", transfer=Transfer(network_message_id=name))
+        await lab.stores["store-b"].wait(len(others))
+        assert len(slow.offered) == 1
+        assert [entry.next_hop for entry in await lab.queued()].count("hub-b") == 1
+        hub = lab.hubs["hub-a"]
+        assert hub._scheduler.failing() == {"hub::hub-b"}
+        slow.hold.set()
+        await lab.until_idle()
+        assert len(slow.delivered) == 1
+        assert hub._scheduler.failing() == frozenset()
+        await slow.stop()
 
 
 async def test_a_server_that_takes_no_mail_now_may_have_it_all_the_same(lab: Lab) -> None:

@@ -7,8 +7,10 @@ import msgspec
 from foundation.mail.envelope import Sender
 from hubtransport.delivery.scheduler import (
     CONNECTIONS_PER_HOP,
+    STALL_MS,
     WINDOW,
     WINDOW_FAILING,
+    HopQueue,
     Scheduler,
 )
 from hubtransport.queues.records import HopState, QueuedMessage, StoredHop, Unit
@@ -141,9 +143,9 @@ def test_refused_further_connections_lower_the_share() -> None:
     scheduler = Scheduler()
     fill(scheduler, "mx:o:a", 50)
     assert len(scheduler.to_open(0)) == CONNECTIONS_PER_HOP
-    assert not scheduler.crowded("mx:o:a")
+    assert not scheduler.crowded("mx:o:a", 0)
     scheduler.queue("mx:o:a").open = 3
-    assert scheduler.crowded("mx:o:a")
+    assert scheduler.crowded("mx:o:a", 0)
     for _ in range(CONNECTIONS_PER_HOP):
         scheduler.closed("mx:o:a")
     scheduler.queue("mx:o:a").idle = 0
@@ -180,3 +182,66 @@ def test_own_server_is_probed_though_nobody_waits_and_a_stranger_is_forgotten() 
     assert scheduler.to_open(1000) == ["hub::hub-b"]
     assert scheduler.done_failing(1000) == ["mx:o:a"]
     assert scheduler.failing() == {"hub::hub-b"}
+
+
+def stalling(hop: str, connections: int) -> tuple[Scheduler, HopQueue]:
+    """So many connections stand, each has a unit since moment 0, and others wait."""
+    scheduler = Scheduler()
+    fill(scheduler, hop, connections + 5)
+    assert scheduler.to_open(0).count(hop) >= connections
+    queue = scheduler.queue(hop)
+    queue.connections = queue.open = queue.connections_max = connections
+    queue.idle = 0
+    for _ in range(connections):
+        assert scheduler.take(hop) is not None
+        queue.begun(0)
+    return scheduler, queue
+
+
+def test_own_server_that_answers_nothing_is_asked_by_one_more_connection() -> None:
+    scheduler, queue = stalling("hub::b", 3)
+    assert scheduler.to_open(STALL_MS - 1) == []
+    assert scheduler.next_time_ms(STALL_MS - 1) == STALL_MS
+    assert scheduler.to_open(STALL_MS) == ["hub::b"]
+    assert scheduler.to_open(STALL_MS) == []
+    assert scheduler.next_time_ms(STALL_MS) is None
+    scheduler.closed("hub::b")
+    assert not scheduler.crowded("hub::b", STALL_MS)
+    queue.moved_at_ms = STALL_MS
+    assert scheduler.crowded("hub::b", STALL_MS)
+    assert scheduler.next_time_ms(STALL_MS) == 2 * STALL_MS
+
+
+def test_a_stalled_own_server_gets_one_connection_beyond_its_share_and_no_more() -> None:
+    scheduler, queue = stalling("hub::b", CONNECTIONS_PER_HOP)
+    assert scheduler.to_open(STALL_MS) == ["hub::b"]
+    queue.open += 1
+    queue.idle = 0
+    assert scheduler.to_open(2 * STALL_MS) == []
+    assert scheduler.next_time_ms(2 * STALL_MS) is None
+
+
+def test_a_stranger_that_answers_nothing_is_waited_for() -> None:
+    scheduler, _ = stalling("mx:o:a", 3)
+    assert scheduler.to_open(STALL_MS * 100) == []
+    assert scheduler.crowded("mx:o:a", STALL_MS * 100)
+
+
+def test_a_server_with_nothing_in_hand_is_not_stalled_and_a_clock_may_go_back() -> None:
+    queue = HopQueue("hub::b")
+    assert not queue.stalled(STALL_MS)
+    queue.begun(STALL_MS)
+    assert not queue.stalled(STALL_MS + 1)
+    queue.begun(2 * STALL_MS - 1)
+    assert queue.stalled(2 * STALL_MS)
+    assert queue.stalled(STALL_MS - 1)
+
+
+def test_a_stalled_hop_that_failed_is_probed_beside_the_connections_that_stand() -> None:
+    scheduler, _ = stalling("hub::b", 3)
+    scheduler.failed(failed("hub::b", 1000))
+    assert scheduler.next_time_ms(0) == 1000
+    assert scheduler.to_open(999) == []
+    assert scheduler.to_open(1000) == ["hub::b"]
+    assert scheduler.to_open(1000) == []
+    assert scheduler.next_time_ms(1000) is None
