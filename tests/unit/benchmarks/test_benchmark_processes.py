@@ -30,8 +30,14 @@ def test_a_tree_has_children(child: int) -> None:
 
 
 def test_cpu_time_is_finer_than_a_tick() -> None:
-    hundredths = [cpu_seconds([os.getpid()]) * os.sysconf("SC_CLK_TCK") for _ in range(2)]
-    assert any(abs(each - round(each)) > 1e-6 for each in hundredths)
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        ticks = cpu_seconds([child.pid]) * os.sysconf("SC_CLK_TCK")
+        child.communicate(b"\n")
+    assert ticks > 0
+    assert abs(ticks - round(ticks)) > 1e-6
 
 
 def test_children_that_ended_count() -> None:
