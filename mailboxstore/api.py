@@ -1,14 +1,12 @@
 """The store as Client Access sees it: implements foundation.interfaces.mailbox_store.MailboxStore.
 
-Promises: what changes something returns after its commit; reads are short pages, so no transaction lasts
-while a client is waited for; a mailbox appears at first use when the directory says that it lives here.
+Promise: what changes something returns after its commit.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,48 +16,31 @@ from foundation.database.spool import Spool, spool_from
 from foundation.interfaces.directory import Directory
 from foundation.interfaces.mailbox_store import (
     Appended,
-    Changes,
-    Column,
-    Columns,
     Copied,
-    Fields,
     FlagChange,
-    FlagColumns,
     FlagOutcome,
     Folder,
-    Key,
     Notice,
     Ranges,
-    Record,
     Role,
     Submission,
 )
-from foundation.mail.errors import Unavailable
 from foundation.mail.rendering import summarise
 from foundation.pressure.levels import Level, refuse_all
-from mailboxstore.database import folders, guards, messages, reading
+from mailboxstore.database import folders, guards, messages
 from mailboxstore.database.access import MailboxDatabase
 from mailboxstore.database.changes import FolderRow, MailboxChange, refuse_over_quota
 from mailboxstore.database.emails import NewEmail, add_email, thread_of
-from mailboxstore.database.mailboxes import (
-    folder_by_id,
-    is_connected,
-    make_mailbox,
-    no_mailbox,
-    open_change,
-    save_change,
-)
+from mailboxstore.database.mailboxes import folder_by_id, open_change, save_change
 from mailboxstore.notifications import Notifications
 from mailboxstore.outbox.submission import OutboxSubmission
 from mailboxstore.outbox.withdrawal import withdraw
+from mailboxstore.reads import Reads
+from mailboxstore.residents import Residents
 from mailboxstore.search.indexes import TextIndexes
-from mailboxstore.search.keys import asks_index
 from mailboxstore.search.members import FolderMembers
-from mailboxstore.search.runner import FolderSearch
 
 T = TypeVar("T")
-
-CONTENT_PAGE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -68,7 +49,7 @@ class _Done(Generic[T]):
     notices: tuple[tuple[str, Notice], ...]
 
 
-class Store:
+class Store(Reads):
     """Every access server of the organisation may call it for every mailbox that lives here."""
 
     def __init__(
@@ -84,21 +65,18 @@ class Store:
         indexes: TextIndexes | None = None,
     ) -> None:
         """Without `indexes` every search in text reads the messages."""
-        self._database = database
-        self._directory = directory
-        self._notifications = notifications
+        residents = Residents(database, directory)
+        super().__init__(
+            database, residents, notifications, members or FolderMembers(database.readers), indexes
+        )
         self._submission = submission
         self.message_size_bytes = message_size_bytes
         self._pressure = pressure
-        self._members = members or FolderMembers(database.readers)
-        self._indexes = indexes
-        self._verified: dict[str, int] = {}
-        """Mailboxes that live here and are made, by the directory's revision that said so."""
 
     # --- submission ---
 
     async def submit(self, submission: Submission, content: AsyncIterator[bytes]) -> None:
-        await self._mailbox(submission.mailbox_id)
+        await self._residents.ensure(submission.mailbox_id)
         if self._pressure() == "high" and not await self._submitted_before(submission.key):
             refuse_all(self._pressure())
         await _to_its_end(self._submit(submission, await self._spool(content)))
@@ -113,11 +91,11 @@ class Store:
     # --- folders ---
 
     async def folders(self, mailbox_id: str) -> tuple[Folder, ...]:
-        await self._mailbox(mailbox_id)
+        await self._residents.ensure(mailbox_id)
         return await self._database.readers.run(lambda c: folders.list_folders(c, mailbox_id))
 
     async def folder(self, mailbox_id: str, name: str) -> Folder:
-        await self._mailbox(mailbox_id)
+        await self._residents.ensure(mailbox_id)
 
         def query(connection: Connection) -> Folder:
             row = folders.find_folder(connection, mailbox_id, name)
@@ -154,118 +132,8 @@ class Store:
         await self._change(mailbox_id, lambda c, ch: folders.set_subscribed(c, ch, name, subscribed))
 
     async def subscriptions(self, mailbox_id: str) -> tuple[str, ...]:
-        await self._mailbox(mailbox_id)
+        await self._residents.ensure(mailbox_id)
         return await self._database.readers.run(lambda c: folders.list_subscriptions(c, mailbox_id))
-
-    # --- reads ---
-
-    async def flags(self, mailbox_id: str, folder_id: str) -> AsyncIterator[FlagColumns]:
-        await self._mailbox(mailbox_id)
-        after = 0
-
-        def query(connection: Connection) -> FlagColumns:
-            folder = folder_by_id(connection, mailbox_id, folder_id)
-            return reading.flags_page(connection, folder.folder, after)
-
-        while (page := await self._database.readers.run(query)).uids:
-            yield page
-            after = page.uids[-1]
-            if len(page.uids) < reading.FLAGS_A_PAGE:
-                return
-
-    async def changes(self, mailbox_id: str, folder_id: str, since_modseq: int) -> Changes:
-        await self._mailbox(mailbox_id)
-        return await self._database.readers.run(
-            lambda c: reading.changes_since(c, mailbox_id, folder_id, since_modseq)
-        )
-
-    async def records(
-        self, mailbox_id: str, folder_id: str, uids: Ranges, fields: Fields
-    ) -> AsyncIterator[tuple[Record, ...]]:
-        await self._mailbox(mailbox_id)
-        contents = self._database.contents
-        after = 0
-
-        def query(connection: Connection) -> reading.RecordPage:
-            return reading.records_page(connection, contents, mailbox_id, folder_id, uids, fields, after)
-
-        while True:
-            page = await self._database.readers.run(query)
-            if page.records:
-                yield page.records
-            after = page.after_uid
-            if not after:
-                return
-
-    async def columns(
-        self,
-        mailbox_id: str,
-        folder_id: str,
-        uids: Ranges,
-        columns: tuple[Column, ...],
-        names: tuple[bytes, ...] = (),
-    ) -> AsyncIterator[Columns]:
-        await self._mailbox(mailbox_id)
-        contents, wanted = self._database.contents, frozenset(names)
-
-        def ask(after: int) -> asyncio.Task[tuple[Columns, int]]:
-            def query(connection: Connection) -> tuple[Columns, int]:
-                return reading.columns_page(
-                    connection, contents, mailbox_id, folder_id, uids, columns, wanted, after
-                )
-
-            return asyncio.get_running_loop().create_task(self._database.readers.run(query))
-
-        asked = ask(0)
-        try:
-            while True:
-                page, after = await asked
-                if after:
-                    asked = ask(after)  # read while this page is on its way
-                if page.uids:
-                    for frame in reading.frames_of(page, columns):
-                        yield frame
-                if not after:
-                    return
-        finally:
-            if not asked.cancel() and not asked.cancelled():
-                asked.exception()  # nobody else asks for it when the caller goes away before
-
-    async def content(
-        self, mailbox_id: str, folder_id: str, uid: int, offset: int, length: int
-    ) -> AsyncIterator[bytes]:
-        await self._mailbox(mailbox_id)
-        contents = self._database.contents
-        at, end = max(offset, 0), max(offset, 0) + length
-
-        def query(connection: Connection) -> bytes:
-            wanted = min(end - at, CONTENT_PAGE_BYTES)
-            return reading.content_page(connection, contents, mailbox_id, folder_id, uid, at, wanted)
-
-        while at < end and (piece := await self._database.readers.run(query)):
-            yield piece
-            at += len(piece)
-
-    async def search(self, mailbox_id: str, folder_id: str, key: Key) -> tuple[int, ...]:
-        await self._mailbox(mailbox_id)
-        database = self._database
-        folder = await database.readers.run(lambda c: folder_by_id(c, mailbox_id, folder_id))
-        readers, contents, now_ms = database.readers, database.contents, self._now_ms()
-        indexes = self._indexes
-        if indexes is None or not asks_index(key):
-            return await FolderSearch(readers, contents, folder, now_ms, self._members).run(key)
-        with indexes.searching():
-            index = await indexes.asked_of(mailbox_id)
-            search = FolderSearch(readers, contents, folder, now_ms, self._members, index)
-            found = await search.run(key)
-        indexes.wish(mailbox_id, search.not_indexed)
-        return found
-
-    async def watch(self, mailbox_id: str) -> AsyncIterator[Notice]:
-        await self._mailbox(mailbox_id)
-        async with aclosing(self._notifications.watch(mailbox_id)) as notices:
-            async for notice in notices:
-                yield notice
 
     # --- changes of messages ---
 
@@ -290,7 +158,7 @@ class Store:
     ) -> Appended:
         messages.check_keywords(keywords)
         refuse_all(self._pressure())
-        await self._mailbox(mailbox_id)
+        await self._residents.ensure(mailbox_id)
         # Before the content is read: a client learns at once that the folder is not there.
         await self._database.readers.run(lambda c: folders.target_folder(c, open_change(c, mailbox_id), name))
         spool = await self._spool(content)
@@ -386,31 +254,9 @@ class Store:
 
     # --- help ---
 
-    async def _mailbox(self, mailbox_id: str) -> None:
-        """Makes sure that the mailbox lives here and is there. Refusal NONEXISTENT (550 5.1.1),
-        Unavailable.
-        """
-        revision = self._directory.revision()
-        if self._verified.get(mailbox_id) == revision:
-            return
-        user = await self._directory.mailbox(mailbox_id)
-        if user is None:
-            self._verified.pop(mailbox_id, None)
-            raise no_mailbox()
-        if user.store != self._database.server:
-            self._verified.pop(mailbox_id, None)
-            raise Unavailable("The mailbox lives on another server")
-        if not await self._database.readers.run(lambda c: is_connected(c, mailbox_id)):
-            now_ms, identifier = self._now_ms(), self._database.identifier
-            user_id = user.recipient_id
-            await self._database.writer.run(
-                lambda c: make_mailbox(c, mailbox_id, user_id, now_ms, identifier)
-            )
-        self._verified[mailbox_id] = revision
-
     async def _change(self, mailbox_id: str, unit: Callable[[Connection, MailboxChange], T]) -> T:
         """One unit of work on one mailbox, its numbers saved, its watchers told after the commit."""
-        await self._mailbox(mailbox_id)
+        await self._residents.ensure(mailbox_id)
 
         def work(connection: Connection) -> _Done[T]:
             change = open_change(connection, mailbox_id)
