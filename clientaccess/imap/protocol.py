@@ -20,7 +20,7 @@ from clientaccess.imap.capabilities import SessionOptions
 from clientaccess.imap.context import Disconnected
 from clientaccess.imap.incoming import Message
 from clientaccess.imap.session import MAILBOX_GONE, Session
-from clientaccess.imap.watching import Watches
+from clientaccess.imap.watching import Followed, Watches
 from config.model import Limits
 from foundation.interfaces.authentication import Authentication
 from foundation.interfaces.directory import Credentials
@@ -110,8 +110,8 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._unread_bytes = 0
         self._task: asyncio.Task[None] | None = None
-        self._followed = ""
-        """Id of the mailbox whose notices come here; empty: none."""
+        self._followed: Followed | None = None
+        """The mailbox whose notices come here."""
         self._timer: asyncio.TimerHandle | None = None
         self._started = self._deadline = self._loop.time()
 
@@ -382,14 +382,14 @@ class Connection(asyncio.Protocol):
         watched = self._session.watched
         if watched is None:
             self._leave_mailbox()
-        elif not self._followed and not self._gone:
-            store, self._followed = watched
-            self._server.watches.follow(store, self._followed, self)
+        elif self._followed is None and not self._gone:
+            self._followed = watched
+            self._server.watches.follow(watched, self)
 
     def _leave_mailbox(self) -> None:
-        if self._followed:
+        if self._followed is not None:
             self._server.watches.leave(self._followed, self)
-            self._followed = ""
+            self._followed = None
 
     def noticed(self, notice: Notice) -> None:
         if self._session.notice(notice):

@@ -20,6 +20,10 @@ AGAIN_SECONDS = (1.0, 30.0)
 """A broken watch is made again after so long, doubling up to so long, with jitter."""
 
 
+Followed = tuple[MailboxStore, str]
+"""A mailbox by its id, and the store as it is reached: by another way after a reload, it is another watch."""
+
+
 class Follower(Protocol):
     def noticed(self, notice: Notice) -> None:
         """Something may have changed in the folder of the notice; without a folder, anywhere."""
@@ -35,22 +39,22 @@ class Watches:
 
     def __init__(self, entropy: Entropy) -> None:
         self._entropy = entropy
-        self._watches: dict[str, _Watch] = {}
+        self._watches: dict[Followed, _Watch] = {}
 
-    def follow(self, store: MailboxStore, mailbox_id: str, follower: Follower) -> None:
+    def follow(self, followed: Followed, follower: Follower) -> None:
         """From now on. The follower is told at once, or soon, to ask for what it missed."""
-        watch = self._watches.get(mailbox_id)
+        watch = self._watches.get(followed)
         if watch is None:
-            watch = self._watches[mailbox_id] = _Watch(store, mailbox_id, self._entropy)
+            watch = self._watches[followed] = _Watch(*followed, self._entropy)
         else:
             follower.noticed(Notice())
         watch.followers[follower] = None
 
-    def leave(self, mailbox_id: str, follower: Follower) -> None:
-        watch = self._watches[mailbox_id]
+    def leave(self, followed: Followed, follower: Follower) -> None:
+        watch = self._watches[followed]
         del watch.followers[follower]
         if not watch.followers:
-            del self._watches[mailbox_id]
+            del self._watches[followed]
             watch.task.cancel()
 
 

@@ -91,6 +91,23 @@ async def test_who_joins_a_watch_asks_for_what_came_before(
         talk.close()
 
 
+async def test_a_store_reached_by_another_way_has_a_watch_of_its_own(store: MemoryStore) -> None:
+    """After a reload: the way of before may be closed, although sessions still have it."""
+    server = a_server(store)
+    port = await server.start("127.0.0.1", 0, False)
+    before = await Talk.open(port, select="INBOX")
+    elsewhere = MemoryStore()
+    server.locate = lambda credentials: elsewhere
+    after = await Talk.open(port, select="INBOX")
+    after.send(b"a IDLE\r\n")
+    assert await after.response() == b"+ idling"
+    elsewhere.deliver(SIMPLE)
+    assert await after.response() == b"* 1 EXISTS"
+    for talk in (before, after):
+        talk.close()
+    await server.stop()
+
+
 # --- APPEND ---
 
 
