@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
 import signal
@@ -16,6 +18,7 @@ import pytest
 import hubtransport.categorizer.forwarder
 from config.reader import read_topology
 from foundation.smtp.liveness import Liveness
+from hubtransport.daemon import HubTransport
 from tests.simulation.sabotages import last_of_several_recipients_dropped_at_fan_out
 from waypost.cli import whatif
 from waypost.cli.main import run
@@ -244,6 +247,31 @@ def test_an_interrupt_gives_the_report_so_far(
     assert document["recipients"]["lost"] == 0
     assert "Interrupted: the report so far" in printed.err
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        ("raises", "OSError: [Errno 28] No space left on device"),
+        ("hangs", "it comes to no end in 600 s"),
+    ],
+)
+def test_a_server_that_does_not_start_is_named_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], start: str, reason: str
+) -> None:
+    async def broken(daemon: HubTransport) -> None:
+        if start == "raises":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(HubTransport, "start", broken)
+    assert simulate("--json") == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    error = json.loads(printed.err)["error"]
+    assert error["place"] == f"{TWO_SITES}: servers.hub-a"
+    assert reason in error["message"]
+    assert error["mend"]
 
 
 def test_what_is_lost_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

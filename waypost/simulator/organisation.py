@@ -57,6 +57,16 @@ def address_of(number: int) -> str:
     return f"10.0.0.{number}"
 
 
+class NotStarted(Exception):
+    """A server came to no start in the time for it."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__(f"{server} does not start: {reason}")
+        self.server = server
+        self.reason = reason
+        """Of its last try."""
+
+
 @dataclass(frozen=True)
 class Former:
     """A mailbox that a user left behind."""
@@ -115,6 +125,8 @@ class Organisation:
         self._disks = Random(f"{seed} disks")
         self._directory_seconds = directory_seconds
         self._ready: dict[str, asyncio.Event] = {}
+        self._not_started: dict[str, str] = {}
+        """Why the last try failed, of servers that could not start."""
         for server in servers_of(topology):
             self.servers[server.name] = server
             self.machines[server.name] = network.add(Machine(server.name, server.settings.rpc.host))
@@ -208,9 +220,13 @@ class Organisation:
         self._loop.create_task(self._live(process), context=process.context)
 
     async def ready(self, name: str) -> None:
-        """Raises TimeoutError when it does not start."""
-        async with asyncio.timeout(START_SECONDS_MAX):
-            await self._ready[name].wait()
+        """Raises NotStarted."""
+        try:
+            async with asyncio.timeout(START_SECONDS_MAX):
+                await self._ready[name].wait()
+        except TimeoutError:
+            reason = self._not_started.get(name, f"it comes to no end in {START_SECONDS_MAX:g} s")
+            raise NotStarted(name, reason) from None
 
     def crash(self, name: str, *, power: bool = False, deliver: bool = True) -> None:
         """The process is gone at this moment; with `power` the machine too, until it is started."""
@@ -249,12 +265,15 @@ class Organisation:
         """Runs as the process: a daemon from its start to its failure."""
         name = process.name
         world = world_of(self._loop, process, self._names, self._seed, self._directory_seconds)
-        daemon = make_daemon(self.topology, self.servers[name], SimulatedIdentity(name), world)
         try:
+            daemon = make_daemon(self.topology, self.servers[name], SimulatedIdentity(name), world)
             await daemon.start()
         except (Exception, asyncio.CancelledError) as error:  # cancelled: the disk failed under a commit
-            self._journal.note(name, f"can't start: {type(error).__name__}")
+            kind = type(error).__name__
+            self._not_started[name] = f"{kind}: {error}" if str(error) else kind
+            self._journal.note(name, f"can't start: {kind}")
         else:
+            self._not_started.pop(name, None)
             self.daemons[name] = daemon
             self._ready[name].set()
             self._journal.note(name, "ready")

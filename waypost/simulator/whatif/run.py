@@ -27,7 +27,7 @@ from waypost.simulator.ledger import Ledger
 from waypost.simulator.loop import PROCESS, SimulatedLoop
 from waypost.simulator.machine import Machine, Process, start_process
 from waypost.simulator.network import Network
-from waypost.simulator.organisation import PASSWORD, PASSWORD_HASH, Organisation
+from waypost.simulator.organisation import PASSWORD, PASSWORD_HASH, NotStarted, Organisation
 from waypost.simulator.run import FORESEEN, SHARED_MEMORY, silence
 from waypost.simulator.whatif.books import Books
 from waypost.simulator.whatif.failing import Failing
@@ -39,6 +39,7 @@ from waypost.simulator.whatif.people import Correspondent, Door
 from waypost.simulator.whatif.queues import Sample, sample
 from waypost.simulator.whatif.surroundings import (
     Doors,
+    Impossible,
     Names,
     Outside,
     authoritative_domain,
@@ -196,7 +197,7 @@ class _Run:
     async def main(self) -> Happened:
         self._found()
         await self._open_outside()
-        await self._organisation.start_all()
+        await self._start_servers()
         users, strangers = self._users(), self._strangers()
         mix = Mix(
             tuple(self._stores), self._domain, len(strangers), self._outside.domains, self._asked.size_bytes
@@ -236,6 +237,17 @@ class _Run:
                 gc.collect(2 if steps % COLLECT_ALL_STEPS == 0 else 0)
             await asyncio.sleep(min(STEP_SECONDS, seconds - passed))
         return True
+
+    async def _start_servers(self) -> None:
+        """Raises Impossible."""
+        try:
+            await self._organisation.start_all()
+        except NotStarted as error:
+            raise Impossible(
+                f"servers.{error.server}",
+                f"{error.server} does not start in the simulation: {error.reason}",
+                "mend what is named; if nothing is wrong with it, it is an error of the simulation",
+            ) from error
 
     # --- who and what is there
 
