@@ -22,6 +22,7 @@ from hubtransport.daemon import HubTransport
 from tests.simulation.sabotages import last_of_several_recipients_dropped_at_fan_out
 from waypost.cli import whatif
 from waypost.cli.main import run
+from waypost.simulator.whatif import failing
 from waypost.simulator.whatif.options import parse_failures
 from waypost.simulator.whatif.report import Report, report_of
 from waypost.simulator.whatif.run import Asked, what_if
@@ -249,6 +250,19 @@ def test_an_interrupt_gives_the_report_so_far(
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_an_interrupt_before_the_load_begins_gives_a_report_of_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(whatif.Progress, "__call__", lambda self, step: False)
+    assert simulate("--json") == 130
+    document = json.loads(capsys.readouterr().out)
+    assert document["interrupted"] is True
+    assert document["simulated_seconds"] == document["messages"]["written"] == 0
+    assert [sample["at_seconds"] for sample in document["samples"]] == [0]
+    assert simulate() == 130
+    assert "interrupted after 0 ms" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("start", "reason"),
     [
@@ -272,6 +286,19 @@ def test_a_server_that_does_not_start_is_named_with_the_reason(
     assert error["place"] == f"{TWO_SITES}: servers.hub-a"
     assert reason in error["message"]
     assert error["mend"]
+
+
+def test_what_ends_the_simulations_own_work_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*arguments: Any) -> Any:
+        raise ZeroDivisionError("no failure happened")
+
+    monkeypatch.setattr(failing.Failing, "_machines", broken)
+    assert simulate("--fail", "A~B@1s-2s", "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["good"] is False
+    assert any("no failure happened" in each for each in document["errors"])
 
 
 def test_what_is_lost_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -209,9 +209,10 @@ class _Run:
         working.append(self._loop.create_task(self._sample()))
         interrupted = not await self._pass(self._asked.until_seconds + SETTLE_SECONDS)
         for task in working:
-            task.cancel()
+            if not task.cancel() and (error := task.exception()) is not None:
+                self._error(f"the simulation's own work ended early: {error!r}")
         now = self._loop.time()
-        if self._samples[-1].at < now - self._began:
+        if not self._samples or self._samples[-1].at < now - self._began:
             self._samples.append(sample(self._topology, now - self._began))
         names = Names(self._topology, self._outside)
         found = outcomes(self._topology, self._books, self._sink.taken, self._mailboxes, names, now)
