@@ -8,14 +8,24 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from waypost.cli.options import JsonOption
 from waypost.cli.output import NOT_SO, CommandFailed, duration, print_json, print_table, progress
-from waypost.cli.whatif import what_if
+from waypost.cli.whatif import (
+    LOAD,
+    UNTIL,
+    FailOption,
+    LoadOption,
+    PlotOption,
+    SizeOption,
+    UntilOption,
+    UsersOption,
+    WhatIfConfigOption,
+    what_if,
+)
 
 if TYPE_CHECKING:
     from waypost.simulator.run import Verdict
@@ -23,15 +33,6 @@ if TYPE_CHECKING:
 application = typer.Typer(add_completion=False, rich_markup_mode="markdown")
 
 STORIES_MAX = 3
-LOAD, UNTIL = "10/s", "10m"
-"""Of a what-if that says neither."""
-WHAT_IF = "What if: your own organisation under load"
-FAIL_HELP = (
-    "This fails. May be repeated. `hub-b@60s-300s`: the server is gone, as without power (a site's name: all "
-    "its servers). `hub-b:stop@60s-300s`: stopped in order. `hub-b:full@60s-300s`: its disk is full. "
-    "`hub-a~hub-b@60s-300s`: packets between the two are lost (servers, sites, or `internet` for all that is "
-    "outside). Without an end, `hub-b@10m`, for good."
-)
 SEEDS_A_POOL = 100
 """Processes are renewed after so many, whatever they have kept."""
 
@@ -46,53 +47,13 @@ def simulate(
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Run so many.")] = None,
     first: Annotated[int, typer.Option("--first", min=0, help="The first seed of --seeds.")] = 0,
     trace: Annotated[bool, typer.Option("--trace", help="With --seed: print all that happens.")] = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            help="This organisation; else WAYPOST_CONFIG, else ./data/waypost.toml.",
-            rich_help_panel=WHAT_IF,
-        ),
-    ] = None,
-    load: Annotated[
-        str,
-        typer.Option(
-            "--load",
-            help=f"So many messages, like 20/s, 300/min, 5000/h; else {LOAD}.",
-            rich_help_panel=WHAT_IF,
-        ),
-    ] = "",
-    until: Annotated[
-        str,
-        typer.Option(
-            "--until",
-            help=f"So long in virtual time, like 30m, 24h; else {UNTIL}.",
-            rich_help_panel=WHAT_IF,
-        ),
-    ] = "",
-    fail: Annotated[list[str] | None, typer.Option("--fail", help=FAIL_HELP, rich_help_panel=WHAT_IF)] = None,
-    users: Annotated[
-        int | None,
-        typer.Option(
-            "--users",
-            min=2,
-            max=5000,
-            help="So many people; else 50 a store.",
-            rich_help_panel=WHAT_IF,
-        ),
-    ] = None,
-    size: Annotated[
-        str,
-        typer.Option(
-            "--size",
-            help="Every message is of this size, like 10KiB; else a mix.",
-            rich_help_panel=WHAT_IF,
-        ),
-    ] = "",
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", help="Queue depth over time into this SVG file.", rich_help_panel=WHAT_IF),
-    ] = None,
+    config: WhatIfConfigOption = None,
+    load: LoadOption = "",
+    until: UntilOption = "",
+    fail: FailOption = None,
+    users: UsersOption = None,
+    size: SizeOption = "",
+    plot: PlotOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Run a whole organisation on a simulated network with faults, and check that no message is lost or
@@ -119,6 +80,11 @@ def simulate(
             plot=plot,
             as_json=as_json,
         )
+    return _run(seed, seeds, first, trace, as_json)
+
+
+def _run(seed: int | None, seeds: int | None, first: int, trace: bool, as_json: bool) -> int:
+    """One seed or many, and whether all promises held."""
     if (seed is None) == (seeds is None):
         raise CommandFailed("usage", "give either --seed N or --seeds N", mend="waypost simulate --help")
     if trace and (seed is None or as_json):

@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from waypost.cli.options import load_topology, wanted_config
 from waypost.cli.output import (
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from waypost.simulator.whatif.report import Peak, Report
     from waypost.simulator.whatif.run import Asked, Step
 
+LOAD, UNTIL = "10/s", "10m"
+"""Of a what-if that says neither."""
 INTERRUPTED = 130
 MESSAGES_MAX = 2_000_000
 UNTIL_SECONDS_MAX = 30 * 86400.0
@@ -35,6 +39,29 @@ ROWS_MAX = 16
 COLUMNS_MAX = 8
 SPARKLINE_COLUMNS = 20
 SHOW_SECONDS = 0.2
+
+_PANEL = "What if: your own organisation under load"
+_FAIL = (
+    "This fails. May be repeated. `hub-b@60s-300s`: the server is gone, as without power (a site's name: all "
+    "its servers). `hub-b:stop@60s-300s`: stopped in order. `hub-b:full@60s-300s`: its disk is full. "
+    "`hub-a~hub-b@60s-300s`: packets between the two are lost (servers, sites, or `internet` for all that is "
+    "outside). Without an end, `hub-b@10m`, for good."
+)
+_CONFIG = "This organisation; else WAYPOST_CONFIG, else ./data/waypost.toml."
+_LOAD = f"So many messages, like 20/s, 300/min, 5000/h; else {LOAD}."
+_UNTIL = f"So long in virtual time, like 30m, 24h; else {UNTIL}."
+_USERS = "So many people; else 50 a store."
+_SIZE = "Every message is of this size, like 10KiB; else a mix."
+_PLOT = "Queue depth over time into this SVG file."
+WhatIfConfigOption = Annotated[Path | None, typer.Option("--config", help=_CONFIG, rich_help_panel=_PANEL)]
+LoadOption = Annotated[str, typer.Option("--load", help=_LOAD, rich_help_panel=_PANEL)]
+UntilOption = Annotated[str, typer.Option("--until", help=_UNTIL, rich_help_panel=_PANEL)]
+FailOption = Annotated[list[str] | None, typer.Option("--fail", help=_FAIL, rich_help_panel=_PANEL)]
+UsersOption = Annotated[
+    int | None, typer.Option("--users", min=2, max=5000, help=_USERS, rich_help_panel=_PANEL)
+]
+SizeOption = Annotated[str, typer.Option("--size", help=_SIZE, rich_help_panel=_PANEL)]
+PlotOption = Annotated[Path | None, typer.Option("--plot", help=_PLOT, rich_help_panel=_PANEL)]
 
 
 def what_if(
@@ -188,6 +215,8 @@ def _title(asked: Asked, file: str) -> str:
 
 
 def print_report(report: Report, title: str) -> None:
+    from waypost.simulator.whatif.report import most_frequent
+
     print(title)
     for failure in report.asked.failures:
         print(f"  {_told(failure)}")
@@ -197,12 +226,16 @@ def print_report(report: Report, title: str) -> None:
     _section("Queues", _QUEUE_HEADINGS[: None if is_terminal() else -1], _queues(report))
     _section("Messages that waited, the most until each time", *_over_time(report))
     found, books = report.happened.outcomes, report.happened.books
-    bounces = [(str(n), *where) for where, n in _most(found.bounces)]
+    bounces = [(str(n), *where) for where, n in most_frequent(found.bounces)]
     _section("Bounced", ("recipients", "by", "for", "reason"), bounces)
-    _section("Refused for good", ("recipients", "reply"), [(str(n), why) for why, n in _most(books.refused)])
-    put_off = [(str(n), why) for why, n in _most(books.put_off)]
+    _section(
+        "Refused for good",
+        ("recipients", "reply"),
+        [(str(n), why) for why, n in most_frequent(books.refused)],
+    )
+    put_off = [(str(n), why) for why, n in most_frequent(books.put_off)]
     _section("Put off, and tried again by those who sent", ("tries", "answer"), put_off)
-    waiting = [(str(n), *where) for where, n in _most(found.waiting_at)]
+    waiting = [(str(n), *where) for where, n in most_frequent(found.waiting_at)]
     _section("Still waiting", ("recipients", "at", "for", "last reply"), waiting)
     _section("Wrong", ("what",), [(each,) for each in (*found.wrong, *report.happened.errors)])
     print(_verdict(report))
@@ -228,10 +261,6 @@ def _section(heading: str, headings: Sequence[str], rows: Sequence[Sequence[str]
     if rows:
         print(f"\n{heading}")
         print_table(headings, rows)
-
-
-def _most(counted: Any) -> list[tuple[Any, int]]:
-    return sorted(counted.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _mail(report: Report) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,15 +108,15 @@ def document(report: Report) -> dict[str, Any]:
             "longest": _slowest(found.longest, happened.began_at),
             "longest_of_those_waiting": _slowest(found.waiting_longest, happened.began_at),
         },
-        "refused": [{"reply": reply, "count": count} for reply, count in _sorted(books.refused.items())],
-        "put_off": [{"reply": reply, "count": count} for reply, count in _sorted(books.put_off.items())],
+        "refused": [{"reply": reply, "count": count} for reply, count in most_frequent(books.refused)],
+        "put_off": [{"reply": reply, "count": count} for reply, count in most_frequent(books.put_off)],
         "bounced": [
             {"server": server, "next_hop": hop, "reason": reason, "count": count}
-            for (server, hop, reason), count in _sorted(found.bounces.items())
+            for (server, hop, reason), count in most_frequent(found.bounces)
         ],
         "waiting": [
             {"server": server, "next_hop": hop, "last_reply": reply, "count": count}
-            for (server, hop, reply), count in _sorted(found.waiting_at.items())
+            for (server, hop, reply), count in most_frequent(found.waiting_at)
         ],
         "queues": [_queue(peak) for peak in report.peaks],
         "samples": [_sample(sample) for sample in happened.samples],
@@ -125,9 +125,9 @@ def document(report: Report) -> dict[str, Any]:
     }
 
 
-def _sorted(items: Iterable[tuple[Any, int]]) -> list[tuple[Any, int]]:
-    """The most frequent first."""
-    return sorted(items, key=lambda item: (-item[1], item[0]))
+def most_frequent(counted: Mapping[Any, int]) -> list[tuple[Any, int]]:
+    """In that order; what is equally frequent in its own."""
+    return sorted(counted.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _failure(failure: Any) -> dict[str, Any]:
