@@ -11,7 +11,6 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from foundation.interfaces.mailbox_store import (
-    DELETED,
     FlagChange,
     FlagEntry,
     FlagOutcome,
@@ -81,13 +80,16 @@ def place_message(connection: Connection, change: MailboxChange, folder: FolderR
     return uid
 
 
-def messages_in(connection: Connection, folder: int, ranges: Ranges) -> list[MessageRow]:
+def messages_in(
+    connection: Connection, folder: int, ranges: Ranges, *, deleted_only: bool = False
+) -> list[MessageRow]:
     """Existing messages by UID."""
+    statement = statements.DELETED_IN if deleted_only else statements.MESSAGES_IN
     range_of = locate(ranges)
     found: list[MessageRow] = []
     for first, last in windows(ranges):
         values = {"folder": folder, "first": first, "last": last}
-        rows = (MessageRow(*row) for row in statements.MESSAGES_IN.rows(connection, values))
+        rows = (MessageRow(*row) for row in statement.rows(connection, values))
         found.extend(row for row in rows if range_of(row.uid) >= 0)
     return found
 
@@ -155,10 +157,6 @@ def remove_messages(
         ],
     )
     change_references(connection, [row.email for row in rows], -1)
-
-
-def deleted_only(rows: Sequence[MessageRow]) -> list[MessageRow]:
-    return [row for row in rows if row.flags & DELETED]
 
 
 def change_flags(

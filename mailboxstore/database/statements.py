@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, delete, insert, literal_column, select, update
 
 from foundation.database.prepared import Prepared
-from foundation.interfaces.mailbox_store import Column
+from foundation.interfaces.mailbox_store import DELETED, Column
 from mailboxstore.database.tables import (
     contents,
     emails,
@@ -210,7 +210,7 @@ FLAGS_SINCE = (
     .order_by(_m.uid)
 )
 UIDS_IN = select(_m.uid).where(_in_folder, _in_window).order_by(_m.uid)
-MESSAGES_IN = Prepared(
+_messages_in = (
     select(
         _m.uid,
         _m.email,
@@ -224,6 +224,8 @@ MESSAGES_IN = Prepared(
     .where(_in_folder, _in_window)
     .order_by(_m.uid)
 )
+MESSAGES_IN = Prepared(_messages_in)
+DELETED_IN = Prepared(_messages_in.where(_m.flags.op("&")(DELETED) != 0))
 SOME_MESSAGES = (
     select(_m.uid, _m.email, _m.flags, _m.size_bytes)
     .where(_in_folder)

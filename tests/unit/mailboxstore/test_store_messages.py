@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -183,11 +184,33 @@ async def test_flags_of_ranges_leave_the_others_alone(bench: Bench) -> None:
     assert (folder.messages, folder.deleted, folder.size_bytes) == (5, 0, 5 * len(PLAIN))
 
 
+async def test_expunge_reads_only_what_is_deleted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(1, 11):
+        await bench.append(flags=DELETED if number in (2, 4, 6, 9) else 0)
+    read: list[int] = []
+    made = units.MessageRow
+
+    def row(*values: Any) -> units.MessageRow:
+        read.append(values[0])
+        return made(*values)
+
+    folder_id = await bench.folder_id()
+    with monkeypatch.context() as patched:
+        patched.setattr(units, "MessageRow", row)
+        assert await bench.store.expunge(ME, folder_id, ((1, 3), (6, 8))) == (2, 6)
+        assert read == [2, 4, 6], "a gap this small is read over"
+        assert await bench.store.expunge(ME, folder_id, None) == (4, 9)
+        assert read == [2, 4, 6, 4, 9]
+    assert await bench.uids() == [1, 3, 5, 7, 8, 10]
+
+
 async def test_too_many_keywords(bench: Bench) -> None:
     keywords = tuple(f"k{number}" for number in range(units.KEYWORDS_MAX))
     await bench.append(keywords=keywords)
     wanted = FlagChange(operation="add", keywords=("one-more",))
     await refused(bench.store.change_flags(ME, await bench.folder_id(), ALL, wanted), "LIMIT")
+    [record] = await bench.records(fields=Fields())
+    assert record.keywords == tuple(sorted(keywords))
 
 
 async def test_copy_keeps_what_belongs_to_the_message(bench: Bench) -> None:
