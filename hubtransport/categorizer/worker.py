@@ -174,9 +174,6 @@ class CategorizerWorker:
                 return
             await self._commit(message, planned)
             self._forget(message.id)
-            if message.id in self._grown:
-                del self._grown[message.id]
-                self._stored = True
         except MailError as error:
             log.error(
                 "a message could not be moved on, trying again",
@@ -273,3 +270,6 @@ class CategorizerWorker:
     def _forget(self, message: int) -> None:
         self._known.discard(message)
         self._attempts.pop(message, None)
+        if message in self._grown:
+            del self._grown[message]
+            self._stored = True

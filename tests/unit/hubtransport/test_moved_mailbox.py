@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from foundation.mail.errors import Unavailable
 from foundation.smtp.reply import Reply
 from hubtransport.categorizer import forwarder
 from hubtransport.routing.hop import Hop
@@ -56,6 +57,32 @@ async def test_who_the_directory_still_has_there_waits(lab: Lab) -> None:
     assert (events.count("DEFER"), events.count("RESUBMIT")) == (2, 0)
 
 
+class Pipeline:
+    """Decides no message before `go_on`, and then fails so many times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, failures: int = 0) -> None:
+        self.within, self.go_on = asyncio.Event(), asyncio.Event()
+        self._failures = failures
+        self._categorize = forwarder.categorize
+        monkeypatch.setattr(forwarder, "categorize", self._slow)
+
+    async def _slow(self, *arguments: Any) -> Any:
+        self.within.set()
+        await self.go_on.wait()
+        if self._failures:
+            self._failures -= 1
+            raise Unavailable("The directory can't be asked")
+        return await self._categorize(*arguments)
+
+
+async def come_back_one_by_one(lab: Lab, pipeline: Pipeline) -> None:
+    """Carol for whom the pipeline is entered, and bob while the message is in it."""
+    sweeper = lab.hubs["hub-a"]._sweeper
+    await sweeper.reroute_hop(Hop(kind="store", name="store-a").key, "first")
+    await pipeline.within.wait()
+    await sweeper.reroute_hop(Hop(kind="hub", name="hub-b").key, "second")
+
+
 async def test_recipients_that_come_back_during_the_pipeline_are_routed_too(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,20 +90,9 @@ async def test_recipients_that_come_back_during_the_pipeline_are_routed_too(
     await lab.start("hub-a")
     await lab.send("carol@example.test", "bob@example.test")  # to store-a, and to hub-b, which is down
     await until_queued(lab, 2)
-    within, go_on = asyncio.Event(), asyncio.Event()
-    categorize = forwarder.categorize
-
-    async def slow(*arguments: Any) -> Any:
-        within.set()
-        await go_on.wait()
-        return await categorize(*arguments)
-
-    monkeypatch.setattr(forwarder, "categorize", slow)
-    sweeper = lab.hubs["hub-a"]._sweeper
-    await sweeper.reroute_hop(Hop(kind="store", name="store-a").key, "first")
-    await within.wait()
-    await sweeper.reroute_hop(Hop(kind="hub", name="hub-b").key, "second")
-    go_on.set()
+    pipeline = Pipeline(monkeypatch)
+    await come_back_one_by_one(lab, pipeline)
+    pipeline.go_on.set()
     await lab.stores["store-a"].start()
     await lab.start("hub-b")
     await lab.stores["store-a"].wait()
@@ -85,3 +101,19 @@ async def test_recipients_that_come_back_during_the_pipeline_are_routed_too(
     await lab.until_idle("hub-b")
     assert [each.addresses for each in lab.stores["store-a"].delivered] == [("carol@example.test",)]
     assert [each.addresses for each in lab.stores["store-b"].delivered] == [("bob@example.test",)]
+
+
+async def test_recipients_that_come_back_to_a_message_that_expires_are_not_forgotten(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lab.stores["store-a"].stop()
+    await lab.start("hub-a")
+    await lab.send("carol@example.test", "bob@example.test")
+    await until_queued(lab, 2)
+    pipeline = Pipeline(monkeypatch, failures=1)
+    await come_back_one_by_one(lab, pipeline)
+    lab.clock.ahead_ms += 49 * 3600 * 1000
+    pipeline.go_on.set()
+    await lab.until_event("FAIL", check=lambda event: event.recipients == ("carol@example.test",))
+    await until_queued(lab, 2)  # the report about carol, and what is for bob
+    assert {entry.next_hop for entry in await lab.queued()} == {"store-a", "hub-b"}
