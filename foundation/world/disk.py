@@ -34,13 +34,11 @@ class SystemFile:
 
     def map(self, size_bytes: int) -> mmap.mmap:
         with self._lock:
-            return mmap.mmap(self._descriptor, size_bytes, access=mmap.ACCESS_READ)
+            return mmap.mmap(self._opened(), size_bytes, access=mmap.ACCESS_READ)
 
     def sync(self) -> None:
         with self._lock:
-            if self._descriptor < 0:
-                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            os.fsync(self._descriptor)
+            os.fsync(self._opened())
         _sync_folder(self._folder)
 
     def close(self) -> None:
@@ -48,6 +46,12 @@ class SystemFile:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
+
+    def _opened(self) -> int:
+        """The descriptor, for calls to which a negative one is a mistake, or memory without a file."""
+        if self._descriptor < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self._descriptor
 
 
 class SystemDisk:

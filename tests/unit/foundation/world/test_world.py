@@ -139,7 +139,7 @@ def test_disk_makes_files_that_grow(tmp_path: Path) -> None:
         assert mapped[:] == b"abcdefg"
     file.close()
     file.close()
-    for use in (lambda: file.read(0, 1), lambda: file.write(b"x"), file.sync):
+    for use in (lambda: file.read(0, 1), lambda: file.map(1), lambda: file.write(b"x"), file.sync):
         with pytest.raises(OSError, match="Bad file descriptor"):
             use()
     assert (disk.read(folder / "one"), disk.read(folder / "one", 3, 2)) == (b"abcdefg", b"de")
