@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.harness.organisation import Organisation
+from tests.harness.sink import SinkServer
 from tests.harness.topologies import ready_topology
 
 
@@ -17,3 +18,10 @@ async def organisation(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
     data = tmp_path_factory.mktemp("two-sites") / "data"
     async with Organisation(ready_topology("two-sites", data)) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sink() -> AsyncIterator[SinkServer]:
+    """A smart host outside, for all tests of a module."""
+    async with SinkServer() as server:
+        yield server

@@ -33,16 +33,10 @@ COUNTED = ("accepted", "expanded", "delivered", "relayed", "bounced", "discarded
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sink() -> AsyncIterator[SinkServer]:
-    async with SinkServer() as server:
-        server.replies["nobody@elsewhere.example"] = "550 5.1.1 No such user"
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def organisation(
     tmp_path_factory: pytest.TempPathFactory, sink: SinkServer
 ) -> AsyncIterator[Organisation]:
+    sink.replies["nobody@elsewhere.example"] = "550 5.1.1 No such user"
     data = tmp_path_factory.mktemp("audit") / "data"
     connector = SendConnector(name="out", smart_hosts=(sink.endpoint,), source_hubs=("hub-b",))
     async with Organisation(ready_topology("two-sites", data, send_connectors=(connector,))) as running:

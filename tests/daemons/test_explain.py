@@ -18,7 +18,7 @@ from tests.harness.commands import waypost
 from tests.harness.mail import Sent, User, compose
 from tests.harness.organisation import Organisation
 from tests.harness.sink import SinkServer
-from tests.harness.topologies import ready_topology
+from tests.harness.topologies import ready_topology, with_settings_of
 from waypost.cli.stations import Stations
 from waypost.explain import Way, every_hop, follow
 from waypost.trace import Trace, every_visit
@@ -29,12 +29,6 @@ SMALL = 1024 * 1024
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sink() -> AsyncIterator[SinkServer]:
-    async with SinkServer() as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def organisation(
     tmp_path_factory: pytest.TempPathFactory, sink: SinkServer
 ) -> AsyncIterator[Organisation]:
@@ -42,11 +36,8 @@ async def organisation(
     connector = SendConnector(name="out", smart_hosts=(sink.endpoint,), source_hubs=("hub-b",))
     data = tmp_path_factory.mktemp("explain") / "data"
     topology = ready_topology("two-sites", data, send_connectors=(connector,))
-    hubs = tuple(
-        hub.model_copy(update={"limits": Limits(message_size_bytes=SMALL)}) if hub.name == "hub-b" else hub
-        for hub in topology.hubs
-    )
-    async with Organisation(topology.model_copy(update={"hubs": hubs})) as running:
+    topology = with_settings_of(topology, "hub-b", limits=Limits(message_size_bytes=SMALL))
+    async with Organisation(topology) as running:
         running.directory.add_alias("robert@example.test", "bob@example.test")
         running.directory.add_group("inner@example.test", members=["bob@example.test", "dave@example.test"])
         running.directory.add_group("team@example.test", members=["inner@example.test", "carol@example.test"])

@@ -71,12 +71,6 @@ FRAME = b"\x00\x00\x10\x00"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sink() -> AsyncIterator[SinkServer]:
-    async with SinkServer() as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def organisation(
     tmp_path_factory: pytest.TempPathFactory, sink: SinkServer
 ) -> AsyncIterator[Organisation]:
@@ -204,11 +198,15 @@ async def test_what_answers_in_a_stores_place_holds_up_only_what_is_for_it(
             port = organisation.endpoint("store-b", listener).port
             await stack.enter_async_context(hostile_host(serve, port))
         waiting = await alice.send(bob)
-        await carol.wait_for(await alice.send(carol))
-        await organisation.wait_until_queued("hub-b", [waiting.message_id])
-        await alice.wait_for(await carol.send(alice))
+        there, back = await alice.send(carol), await carol.send(alice)
+        assert there.message_id.encode() in await carol.wait_for(there)
+        assert back.message_id.encode() in await alice.wait_for(back)
+        queued = await organisation.wait_until_queued("hub-b", [waiting.message_id])
+        held = [entry.message_id for entry in queued if entry.next_hop == "store-b"]
+        assert held == [waiting.message_id]
     await organisation.start("store-b")
-    await bob.wait_for(waiting, seconds=60)
+    assert waiting.message_id.encode() in await bob.wait_for(waiting, seconds=60)
+    assert await bob.count(waiting) == 1
 
 
 def _plain(user: User) -> bytes:

@@ -19,12 +19,6 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sink() -> AsyncIterator[SinkServer]:
-    async with SinkServer() as server:
-        yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def organisation(
     tmp_path_factory: pytest.TempPathFactory, sink: SinkServer
 ) -> AsyncIterator[Organisation]:

@@ -76,9 +76,13 @@ async def test_what_waits_survives_killed_servers(organisation: Organisation) ->
 async def test_an_unknown_recipient_and_a_new_one(organisation: Organisation) -> None:
     alice = organisation.user("alice@example.test")
     sent = await alice.send("nobody@example.test", alice)
-    await alice.wait_for(sent)
+    code, reply = sent.refused["nobody@example.test"]
+    assert (code, reply.split()[0]) == (550, b"5.1.1")
+    assert sent.message_id.encode() in await alice.wait_for(sent)
     erin = organisation.add_user("erin@example.test", store="store-b")
-    await erin.wait_for(await alice.send(erin))
+    sent = await alice.send(erin)
+    assert not sent.refused
+    assert sent.message_id.encode() in await erin.wait_for(sent)
 
 
 async def test_lists_and_searches(organisation: Organisation) -> None:
