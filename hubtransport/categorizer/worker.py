@@ -165,21 +165,26 @@ class CategorizerWorker:
     async def _process(self, message: QueuedMessage) -> None:
         try:
             try:
-                planned = await self._forwarder.decide(message)
-            except MailError as error:
-                await self._defer(message, error)
-                return
+                await self._move_on(message)
+            except MailError:
+                raise
             except Exception as error:
                 await self._crashed(message, error)
-                return
-            await self._commit(message, planned)
-            self._forget(message.id)
         except MailError as error:
             log.error(
                 "a message could not be moved on, trying again",
                 extra={"network_message_id": message.network_message_id, "error": str(error)},
             )
             self._again_later(message)
+
+    async def _move_on(self, message: QueuedMessage) -> None:
+        try:
+            planned = await self._forwarder.decide(message)
+        except MailError as error:
+            await self._defer(message, error)
+            return
+        await self._commit(message, planned)
+        self._forget(message.id)
 
     async def _commit(self, message: QueuedMessage, planned: Planned) -> None:
         work = await self._forwarder.prepare(message, planned)
@@ -190,7 +195,7 @@ class CategorizerWorker:
 
         try:
             await self._store.writer.run(lambda connection: enqueue(connection, work), committed)
-        except MailError:
+        except Exception:
             self._forwarder.withdraw(work)
             raise
 

@@ -7,7 +7,6 @@ Promise: whoever hands it in may go away; what was committed is in the queues al
 from __future__ import annotations
 
 from foundation.database.spool import Spool
-from foundation.mail.errors import MailError
 from hubtransport.categorizer.forwarder import Forwarder
 from hubtransport.categorizer.worker import CategorizerWorker
 from hubtransport.queues.arrival import Accepted, Arrival, KnownTransfer, accept
@@ -43,7 +42,7 @@ class Entrance:
             return await self._store.writer.run(
                 lambda connection: accept(connection, arrival, work, content), committed
             )
-        except MailError:
+        except Exception:
             if work is not None:
                 self._forwarder.withdraw(work)
             raise

@@ -172,26 +172,29 @@ async def test_what_waits_already_goes_first(lab: Lab) -> None:
     await lab.stores["store-a"].wait()
 
 
-@pytest.mark.parametrize("case", ["known key", "refused commit"])
-async def test_no_place_is_kept_for_what_was_not_committed(lab: Lab, case: str) -> None:
+@pytest.mark.parametrize(
+    ("error", "code"), [(MailError(452, "4.3.1", "The database is full"), 452), (ZeroDivisionError(), 451)]
+)
+async def test_no_place_is_kept_for_what_was_not_committed(lab: Lab, error: Exception, code: int) -> None:
     await lab.start("hub-a")
-    hub = lab.hubs["hub-a"]
+    taken: list[int] = []
+
+    async def fail(unit: Any, *rest: Any, **options: Any) -> Any:
+        taken.append(places_taken(lab))
+        raise error
+
+    lab.hubs["hub-a"]._writer.run = fail  # type: ignore[method-assign]
+    assert (await lab.send("carol@example.test")).final[0].code == code
+    assert (taken, places_taken(lab)) == ([1], 0)
+
+
+async def test_no_place_is_kept_for_what_was_committed_before(lab: Lab) -> None:
+    await lab.start("hub-a")
     transfer = Transfer(network_message_id="n1", transfer_key="key-1", first_attempt=True)
     await lab.send("carol@example.test", transfer=transfer)
     await lab.until_idle()
     assert places_taken(lab) == 0
-    if case == "refused commit":
-        run, transfer = hub._writer.run, Transfer(network_message_id="n2", transfer_key="key-2")
-
-        async def full(unit: Any, *rest: Any, **options: Any) -> Any:
-            assert places_taken(lab) == 1
-            raise MailError(452, "4.3.1", "The database is full, try again later")
-
-        hub._writer.run = full  # type: ignore[method-assign]
-        assert (await lab.send("carol@example.test", transfer=transfer)).final[0].code == 452
-        hub._writer.run = run  # type: ignore[method-assign]
-    else:
-        assert (await lab.send("carol@example.test", transfer=transfer)).final[0].code == 250
+    assert (await lab.send("carol@example.test", transfer=transfer)).final[0].code == 250
     assert places_taken(lab) == 0
     assert len(lab.stores["store-a"].delivered) == 1
 
@@ -230,3 +233,22 @@ async def test_a_mistake_in_a_stage_is_counted_where_messages_wait(
     assert (await lab.send("carol@example.test")).final[0].code == 250
     event = await lab.until_event("POISONMESSAGE")
     assert "failed on it 2 times" in event.reason
+
+
+async def test_a_mistake_in_the_commit_is_counted_too_and_keeps_no_place(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+
+    def broken(connection: Connection, work: Any) -> Any:
+        taken.append(places_taken(lab))
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(forwarder, "RECIPIENTS_AT_ONCE", 0)
+    monkeypatch.setattr("hubtransport.categorizer.worker.enqueue", broken)
+    monkeypatch.setattr("hubtransport.categorizer.worker.DEFERRED_SECONDS", 0.01)
+    await lab.start("hub-a")
+    assert (await lab.send("carol@example.test")).final[0].code == 250
+    event = await lab.until_event("POISONMESSAGE")
+    assert "failed on it 2 times" in event.reason
+    assert (taken, places_taken(lab)) == ([1, 1], 0)
