@@ -20,7 +20,7 @@ TEXT_CHARACTERS_MAX = 512 * 1024
 """A message with more text is read at every search."""
 BETWEEN_PARTS = "\x01"
 
-_FORMAT = 1
+_FORMAT = 2
 _UNFIT = re.compile("[\0\ud800-\udfff\ufffe\uffff]")
 """FTS5 ends at NUL, and takes the others for one and the same character."""
 _CACHE_KIB = 4096

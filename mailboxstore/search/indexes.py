@@ -23,7 +23,7 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy import Connection
 
 from foundation.database.executor import Executor
-from foundation.mail.errors import MailError
+from foundation.mail.errors import MailError, Unavailable
 from mailboxstore.database.access import MailboxDatabase
 from mailboxstore.database.changes import FolderRow
 from mailboxstore.database.emails import StoredEmail, read_email
@@ -51,6 +51,8 @@ MAILBOX_BYTES_MAX = 2 * 1024**3
 """An index of this size grows no more: later messages are read."""
 ALL_BYTES_MAX = 8 * 1024**3
 """Beyond that, the index that was opened longest ago goes."""
+READ_TIMES_MAX = 5
+"""So often a mailbox is read until nothing left a folder meanwhile; then it has to wait."""
 
 log = logging.getLogger("waypost.mailboxstore")
 
@@ -156,14 +158,17 @@ class TextIndexes:
         """Brings the index up to what the mailbox holds now."""
         emails = await self._emails_of(mailbox_id)
         await self._checked(mailbox_id)
+        if mailbox_id not in self._waiting:
+            return  # forgotten
         last_email = await self._executor.run(self._begin, mailbox_id, emails)
         at = bisect_right(emails, last_email)
         while at < len(emails):
             await self._give_way()
             part = emails[at : at + EMAILS_A_STEP]
-            texts, last_email = await self._database.readers.run(partial(self._texts, emails=part))
-            if not await self._executor.run(self._add, mailbox_id, texts, last_email):
+            texts, looked_at = await self._database.readers.run(partial(self._texts, emails=part))
+            if not await self._executor.run(self._add, mailbox_id, last_email, texts, looked_at):
                 return
+            last_email = looked_at
             at = bisect_right(emails, last_email)
 
     async def _give_way(self) -> None:
@@ -173,12 +178,20 @@ class TextIndexes:
             await asyncio.sleep(BUSY_SECONDS)
 
     async def _emails_of(self, mailbox_id: str) -> array[int]:
-        """All emails of the mailbox, rising."""
-        folders = await self._database.readers.run(lambda c: _folders(c, mailbox_id))
-        found: set[int] = set()
-        for folder in folders:
-            found.update((await self._members.of(folder)).emails)
-        return array("Q", sorted(found))
+        """All emails of the mailbox at one moment, rising: what is not among them has a greater number.
+        Raises Unavailable.
+        """
+        for _ in range(READ_TIMES_MAX):
+            folders = await self._database.readers.run(lambda c: _folders(c, mailbox_id))
+            found: set[int] = set()
+            whole = True
+            for folder in folders:
+                emails = (await self._members.of(folder)).emails_as_of(folder)
+                whole = whole and emails is not None
+                found.update(emails or ())
+            if whole:
+                return array("Q", sorted(found))
+        raise Unavailable("The mailbox changes too often to be indexed now")
 
     def _texts(self, connection: Connection, emails: Sequence[int]) -> tuple[list[Text], int]:
         """Texts of the first of these emails, and which was the last looked at."""
@@ -255,10 +268,14 @@ class TextIndexes:
             index = self._opened(mailbox_id)
         return index.last_email
 
-    def _add(self, mailbox_id: str, texts: Sequence[Text], last_email: int) -> bool:
-        """False: the index has no room for more."""
+    def _add(self, mailbox_id: str, after: int, texts: Sequence[Text], last_email: int) -> bool:
+        """False: the index has no room for more, or is not the one that went up to `after`: it was dropped
+        meanwhile.
+        """
+        if not self._file(mailbox_id).exists():
+            return False
         index = self._opened(mailbox_id)
-        if index.size_bytes() > MAILBOX_BYTES_MAX:
+        if index.last_email != after or index.size_bytes() > MAILBOX_BYTES_MAX:
             return False
         index.add(texts, last_email)
         self._sizes[mailbox_id] = index.size_bytes()

@@ -7,8 +7,9 @@ A UID is given once, so the next UID and the number of messages tell whether any
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -32,6 +33,13 @@ class Members:
     def pairs(self) -> Iterator[tuple[int, int]]:
         return zip(self.uids, self.emails, strict=True)
 
+    def emails_as_of(self, folder: FolderRow) -> Sequence[int] | None:
+        """Of the messages that were there when the row was read, without what came since; None: one of them
+        is gone.
+        """
+        there = bisect_left(self.uids, folder.uid_next)
+        return self.emails[:there] if there == folder.messages else None
+
     def later_than(self, email: int) -> list[int]:
         """UIDs of later emails."""
         if not self.emails or max(self.emails) <= email:
@@ -53,7 +61,7 @@ class FolderMembers:
             self._kept.move_to_end(folder.folder)
             return known[1]
         members = await self._read(folder.folder)
-        if len(members.uids) == folder.messages and (not members.uids or members.uids[-1] < folder.uid_next):
+        if len(members.uids) == folder.messages and members.emails_as_of(folder) is not None:
             self._keep(folder.folder, state, members)
         return members
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from array import array
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +30,7 @@ from mailboxstore.search import indexes as module
 from mailboxstore.search import runner
 from mailboxstore.search.index import MailboxIndex, Text, can_find, can_hold, remove
 from mailboxstore.search.indexes import TextIndexes
-from mailboxstore.search.members import FolderMembers
+from mailboxstore.search.members import FolderMembers, Members
 from tests.unit.mailboxstore.bench import ALICE, Bench, message
 
 ME = ALICE.mailbox_id
@@ -258,6 +260,82 @@ async def test_a_mailbox_that_is_gone_takes_its_index_along(searched: Searched) 
     await searched.indexes.settled()
     await searched.indexes.forget(ME)
     assert not list(searched.folder.iterdir()) and searched.indexes.size_bytes == 0
+
+
+@pytest.mark.parametrize("moved", [False, True])
+async def test_what_happens_while_folders_are_read_is_not_missed(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    bench, original, told = searched.bench, FolderMembers._read, asyncio.Event()
+    await bench.append(message("Before", "before@x", "apples before"), "Sent")
+    await bench.append(message("Last", "last@x", "pears"))
+
+    async def read(self: FolderMembers, folder: int) -> Members:
+        members = await original(self, folder)
+        if not members.uids and not told.is_set():  # Archive; Sent comes later
+            told.set()
+            if moved:
+                await bench.store.move(ME, await bench.folder_id("Sent"), ((1, 1),), "Archive")
+            else:
+                await bench.append(message("Between", "between@x", "apples between"), "Archive")
+                await bench.append(message("After", "after@x", "apples after"), "Sent")
+        return members
+
+    await searched.search(APPLES)
+    monkeypatch.setattr(FolderMembers, "_read", read)
+    await searched.indexes.settled()
+    assert told.is_set() and searched.file.exists()
+    assert await searched.search(APPLES, "Archive") == (1,)
+    assert await searched.search(APPLES, "Sent") == (() if moved else (1, 2))
+
+
+async def test_a_mailbox_that_never_rests_is_searched_without(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Members, "emails_as_of", lambda self, folder: None)
+    for _ in range(2):
+        assert await searched.search(APPLES) == (1, 3, 5, 6)
+        await searched.indexes.settled()
+    assert not searched.file.exists()
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_an_index_dropped_while_it_is_made(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch, forgotten: bool
+) -> None:
+    indexes, steps, original = searched.indexes, 0, TextIndexes._give_way
+
+    async def give_way(self: TextIndexes) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            if forgotten:
+                await indexes.forget(ME)
+            else:
+                await searched.executor.run(indexes._damaged, ME, OSError("it can't be read"))
+        await original(self)
+
+    monkeypatch.setattr(TextIndexes, "_give_way", give_way)
+    await searched.search(APPLES)
+    await indexes.settled()
+    assert steps == 2 and not list(searched.folder.iterdir()), "no more of it is written"
+    assert await searched.search(APPLES) == (1, 3, 5, 6)
+
+
+async def test_a_mailbox_forgotten_before_its_index_is_begun(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = TextIndexes._emails_of
+
+    async def emails_of(self: TextIndexes, mailbox_id: str) -> array[int]:
+        emails = await original(self, mailbox_id)
+        await self.forget(mailbox_id)
+        return emails
+
+    monkeypatch.setattr(TextIndexes, "_emails_of", emails_of)
+    await searched.search(APPLES)
+    await searched.indexes.settled()
+    assert not searched.file.exists()
 
 
 letters = st.sampled_from('abAÄäßİıſ€\u0301 "*:-\x01\ufffd\ufffe\U0001f600\r\n')
