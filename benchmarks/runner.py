@@ -26,7 +26,7 @@ from benchmarks.systems.system import REFUSING_DOMAIN, RELAY_DOMAIN, SILENT_DOMA
 from benchmarks.systems.waypost import Waypost
 
 MEASURE_SECONDS_MAX = 1800.0
-"""A round that takes longer has failed: something did not arrive."""
+"""A round, or what prepares it, that takes longer has failed: something did not arrive."""
 SYSTEMS: dict[str, type[Waypost] | type[PostfixDovecot]] = {"waypost": Waypost, "debian": PostfixDovecot}
 
 
@@ -112,7 +112,8 @@ class Runner:
         for system in systems:
             if case.prepare is not None:
                 self._say(f"{case.name}: preparing {system.name}")
-                await case.prepare(run, system)
+                async with asyncio.timeout(MEASURE_SECONDS_MAX):
+                    await case.prepare(run, system)
         self._progress.advance(self._task)
         for _ in range(self._rounds_of(case)):
             for system in systems:

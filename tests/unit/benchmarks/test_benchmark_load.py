@@ -16,6 +16,7 @@ from benchmarks.load.imap import Failed, ImapSession
 from benchmarks.load.letters import letter
 from benchmarks.load.sink import Silent, Sink
 from benchmarks.systems.system import Door, System, free_ports
+from tests.harness.patience import patient
 
 SILENT_SECONDS = 0.05
 
@@ -76,6 +77,27 @@ class Waits:
     async def try_now(self) -> None:
         for _ in range(self.answers.pop(0)):
             self.sink.took()
+
+
+class Fails:
+    """A system that does not start."""
+
+    def __init__(self) -> None:
+        (port,) = free_ports(1)
+        self.smtp = Door(port)
+
+    async def stop(self) -> None:
+        """It does not run."""
+
+    async def start(self) -> None:
+        raise RuntimeError("no such program")
+
+
+async def test_a_start_that_fails_is_told_at_once() -> None:
+    async with asyncio.timeout(patient(10)):
+        with pytest.raises(ExceptionGroup) as failed:
+            await queueing._restart(cast(System, Fails()))
+    assert [str(each) for each in failed.value.exceptions] == ["no such program"]
 
 
 async def test_a_drain_asks_again_where_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from benchmarks import runner
 from benchmarks.cases.case import Case, Measures, Metric, Run
 from benchmarks.runner import Runner
 from benchmarks.systems.system import System
+from tests.harness.patience import patient
 
 RATE = Metric("rate", "a second")
 
@@ -92,3 +94,19 @@ async def test_a_case_that_fails_is_told_and_the_others_go_on(tmp_path: Path) ->
     assert [case.name for case in found.failed] == ["bad"]
     assert [sibling.running for sibling in siblings] == [False]
     assert len(found.results[1].rounds[0]) == 3
+
+
+@pytest.mark.usefixtures("running")
+async def test_a_preparation_without_an_end_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "MEASURE_SECONDS_MAX", 0)
+
+    async def waits(run: Run, system: System) -> Measures:
+        await asyncio.Event().wait()
+        return {}
+
+    async def measures(run: Run, system: System) -> Measures:
+        return {"rate": 1}
+
+    async with asyncio.timeout(patient(10)):
+        found = await run([Case("bad", "Bad", (RATE,), measures, prepare=waits)], tmp_path)
+    assert [case.name for case in found.failed] == ["bad"]
