@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, Protocol
 
 from foundation.database.files import ContentFile
@@ -206,18 +207,35 @@ async def spool_from(
     4.3.1 when there is no room.
     """
     spool = make()
-    try:
+    with _closed_on_failure(spool):
         async for piece in pieces:
             if spool.size_bytes + len(piece) > limit_bytes:
                 raise too_big(limit_bytes)
             spool.write(piece)
+    return spool
+
+
+def with_header(content: Spool, header_bytes: int, header: bytes, changed: Spool) -> Spool:
+    """`changed`, which was empty: a copy of the content whose first bytes are replaced. Raises MailError 452
+    4.3.1 when there is no room for it.
+    """
+    with _closed_on_failure(changed):
+        changed.write(header)
+        for piece in content.chunks(start=header_bytes):
+            changed.write(piece)
+    return changed
+
+
+@contextmanager
+def _closed_on_failure(spool: Spool) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         spool.close()
         raise no_room() from error
     except BaseException:
         spool.close()
         raise
-    return spool
 
 
 def too_big(limit_bytes: int) -> MailError:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from foundation.database.spool import Spool
+from foundation.database.spool import Spool, with_header
 from foundation.interfaces.directory import Directory
 from foundation.interfaces.tracking import REFUSED_AT_THE_END, TrackingEvent
 from foundation.interfaces.world import World
@@ -117,7 +117,7 @@ class HubSession:
         cleaned = facts.header if self._connector.trusted else remove_private(facts.header)
         if cleaned == facts.header:
             return await self._commit(content, facts, now_ms)
-        with _with_header(content, len(facts.header), cleaned, self._hub.store.spool()) as rewritten:
+        with with_header(content, len(facts.header), cleaned, self._hub.store.spool()) as rewritten:
             return await self._commit(rewritten, HeaderFacts(cleaned, facts.utf8), now_ms)
 
     def reset(self) -> None:
@@ -262,11 +262,3 @@ class HubSession:
             reply=reply,
             reason=reason or f"received by {self._connector.listener}",
         )
-
-
-def _with_header(content: Spool, header_bytes: int, header: bytes, rewritten: Spool) -> Spool:
-    """A copy with another header."""
-    rewritten.write(header)
-    for piece in content.chunks(start=header_bytes):
-        rewritten.write(piece)
-    return rewritten

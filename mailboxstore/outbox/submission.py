@@ -12,7 +12,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from foundation.database.spool import Spool
+from foundation.database.spool import Spool, with_header
 from foundation.interfaces.mailbox_store import SEEN, Notice, Submission
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.mail.headers import BLIND_RECIPIENTS, header_block, remove_headers
@@ -186,7 +186,7 @@ class OutboxSubmission:
         open_header = remove_headers(header, BLIND_RECIPIENTS)  # RFC 5322 3.6.3, 3.6.6
         if open_header is header:
             return sent, sent
-        leaving = _with_header(content, open_header, len(header), database.spool())
+        leaving = with_header(content, len(header), open_header, database.spool())
         return sent, NewEmail(database.identifier(), b"", leaving, database.summaries.of(leaving))
 
 
@@ -210,13 +210,6 @@ def _kept(leaving: NewEmail) -> KeptEmail | None:
     if content.size_bytes > KEPT_BYTES_MAX:
         return None
     return KeptEmail(content.read(0, content.size_bytes), leaving.content_sha256)
-
-
-def _with_header(content: Spool, header: bytes, old_header_bytes: int, changed: Spool) -> Spool:
-    changed.write(header)
-    for piece in content.chunks(start=old_header_bytes):
-        changed.write(piece)
-    return changed
 
 
 def _received(

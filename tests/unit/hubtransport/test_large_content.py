@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from foundation.database.files import ContentFile
+from foundation.database.spool import Spool
 from tests.harness.patience import until
 from tests.unit.hubtransport.lab import CONTENT, Lab
 
@@ -46,6 +49,29 @@ async def test_private_fields_are_removed_from_large_messages_too(lab: Lab) -> N
     await lab.send("carol@example.test", content=private + LARGE, connection=connection)
     (delivered,) = await lab.stores["store-a"].wait()
     assert delivered.content.endswith(LARGE) and private not in delivered.content
+    await until(lambda: gone(lab, "hub-a"), "no file is left")
+
+
+async def test_a_copy_without_them_that_finds_no_room_is_refused_and_leaves_no_file(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lab.start("hub-a")
+    store = lab.hubs["hub-a"]._store
+
+    def write(piece: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def full() -> ContentFile:
+        assert store._files is not None
+        file = store._files.create()
+        file.write = write  # type: ignore[method-assign]
+        return file
+
+    monkeypatch.setattr(store, "spool", lambda: Spool(full, in_memory_bytes=10))
+    connection = await lab.connect_outside()
+    content = b"X-Waypost-Anything: 1\r\n" + LARGE
+    result = await lab.send("carol@example.test", content=content, connection=connection)
+    assert [(reply.code, reply.status) for reply in result.final] == [(452, "4.3.1")]
     await until(lambda: gone(lab, "hub-a"), "no file is left")
 
 

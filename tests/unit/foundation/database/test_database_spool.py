@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foundation.database.spool import IN_MEMORY_BYTES, Spool, SpoolFile, Tail, spool_from
+from foundation.database.spool import IN_MEMORY_BYTES, Spool, SpoolFile, Tail, spool_from, with_header
 from foundation.mail.errors import MailError
 
 SIZES = (0, 1, 1000, IN_MEMORY_BYTES - 1, IN_MEMORY_BYTES, IN_MEMORY_BYTES + 1, 3 * IN_MEMORY_BYTES + 7)
@@ -113,6 +113,27 @@ async def test_a_stream_that_finds_no_room_is_refused() -> None:
     with pytest.raises(MailError) as caught:
         await spool_from(stream(b"ab", b"cd", b"e"), 100, lambda: Spool(full, in_memory_bytes=3))
     assert (caught.value.code, caught.value.status) == (452, "4.3.1")
+
+
+def test_a_copy_with_another_header() -> None:
+    with Spool.of(b"old\r\n\r\nbody") as content, with_header(content, 3, b"another", Spool()) as changed:
+        assert changed.read(0, 100) == b"another\r\n\r\nbody"
+
+
+def test_a_copy_that_finds_no_room_is_refused_and_closed() -> None:
+    class Full:
+        closed = False
+
+        def write(self, piece: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        def close(self) -> None:
+            self.closed = True
+
+    file = Full()
+    with Spool.of(b"old\r\n\r\nbody") as content, pytest.raises(MailError) as caught:
+        with_header(content, 3, b"another", Spool(lambda: file, in_memory_bytes=10))  # type: ignore[arg-type, return-value]
+    assert (caught.value.code, caught.value.status, file.closed) == (452, "4.3.1", True)
 
 
 async def test_a_stream_over_the_limit_is_refused() -> None:
