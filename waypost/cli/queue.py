@@ -14,6 +14,7 @@ import msgspec
 import typer
 
 from foundation.interfaces.control import Control, QueueEntry
+from waypost.cli.confirm import confirm
 from waypost.cli.control import Answer, Servers, report_unreachable
 from waypost.cli.options import ConfigOption, JsonOption, load_topology
 from waypost.cli.output import (
@@ -208,16 +209,13 @@ def _held(places: Sequence[Place], names: tuple[str, ...], next_hop: str, partia
 
 
 def _confirm(count: int) -> None:
-    """Asks on a terminal; CommandFailed in a pipe, or when the answer is no."""
     these = "this entry" if count == 1 else f"these {count} entries"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise CommandFailed(
-            "not_confirmed",
-            f"what becomes of {these} is unknown, so they may be delivered twice",
-            mend="--yes releases them all the same, --dry-run only shows them",
-        )
-    if not typer.confirm(f"The next hop may have {these}: a double is possible. Release?", err=True):
-        raise CommandFailed("not_confirmed", "nothing was released", exit_code=NOT_SO)
+    confirm(
+        f"The next hop may have {these}: a double is possible. Release?",
+        risk=f"what becomes of {these} is unknown, so they may be delivered twice",
+        mend="--yes releases them all the same, --dry-run only shows them",
+        left="nothing was released",
+    )
 
 
 async def _release(servers: Servers, ids: tuple[str, ...], reason: str) -> tuple[Answer[int], ...]:

@@ -9,9 +9,10 @@ import typer
 
 from config.model import Topology
 from foundation.directory.records import UserRecord
+from waypost.cli.confirm import confirm
 from waypost.cli.directory import directory_of, print_record, print_records
 from waypost.cli.options import ConfigOption, JsonOption
-from waypost.cli.output import NOT_FOUND, NOT_SO, CommandFailed
+from waypost.cli.output import NOT_FOUND, CommandFailed
 
 application = typer.Typer(
     help="Users: a mailbox and a password each.",
@@ -129,16 +130,12 @@ def rehome(
 
 
 def _confirm_rehoming(user: UserRecord, store: str) -> None:
-    """Asks on a terminal; CommandFailed in a pipe, or when the answer is no."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise CommandFailed(
-            "not_confirmed",
-            f"{user.address} would no longer see what is on {user.store}",
-            mend="--yes does it all the same, --dry-run only shows who it is",
-        )
-    question = f"{user.address} will see nothing of the mailbox on {user.store}. Give another on {store}?"
-    if not typer.confirm(question, err=True):
-        raise CommandFailed("not_confirmed", "nothing was changed", exit_code=NOT_SO)
+    confirm(
+        f"{user.address} will see nothing of the mailbox on {user.store}. Give another on {store}?",
+        risk=f"{user.address} would no longer see what is on {user.store}",
+        mend="--yes does it all the same, --dry-run only shows who it is",
+        left="nothing was changed",
+    )
 
 
 def stores_for(topology: Topology, site: str, store: str) -> dict[str, str]:
