@@ -13,7 +13,8 @@ from foundation.mail.mime import Part, decode_parts, encode_parts
 from foundation.mail.rendering import Summary, summarise
 
 KEPT_MAX = 256
-KEPT_STRUCTURE_BYTES_MAX = 16 * 1024
+KEPT_BYTES_MAX = 16 * 1024
+"""A larger summary is not kept."""
 
 
 class Summaries:
@@ -30,11 +31,17 @@ class Summaries:
         summary = self._kept.get(digest)
         if summary is None:
             summary = _summary(content)
-            if len(summary.parts) + len(summary.body_structure) <= KEPT_STRUCTURE_BYTES_MAX:
+            if _size_of(summary) <= KEPT_BYTES_MAX:
                 self._kept[digest] = summary
                 if len(self._kept) > KEPT_MAX:
                     self._kept.popitem(last=False)
         return prefixed(summary, prefix_bytes)
+
+
+def _size_of(summary: Summary) -> int:
+    """Of what the message makes as large as it likes."""
+    described = len(summary.envelope) + len(summary.body_structure) + len(summary.parts)
+    return described + sum(map(len, summary.references))
 
 
 def _summary(content: Spool | Tail) -> Summary:
