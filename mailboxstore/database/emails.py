@@ -6,15 +6,17 @@ Two emails with the same content (Outbox, Sent and Inbox of one database) share 
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
 
-from foundation.database.content import Contents
+from foundation.database.content import ContentMissing, Contents
+from foundation.database.files import ContentUnreadable
 from foundation.database.spool import Spool, Tail
-from foundation.mail.listed_fields import list_fields
+from foundation.mail.listed_fields import Listed, list_fields
 from foundation.mail.rendering import Summary
 from mailboxstore.database import statements
 
@@ -22,6 +24,8 @@ LINKS_MAX = 50
 """Message-IDs of one message that its thread is found by."""
 IDENTIFIER_LENGTH_MAX = 500
 LISTED_AT_ONCE = 100
+
+log = logging.getLogger("waypost.mailboxstore")
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,17 @@ def add_email(connection: Connection, contents: Contents, email: NewEmail, refer
 
 
 def list_missing_fields(connection: Connection, contents: Contents, limit: int = LISTED_AT_ONCE) -> int:
-    """Takes header fields out of emails that an earlier release stored; returns of how many."""
+    """Takes header fields out of emails that an earlier release stored; returns of how many. Of one that
+    can't be read none are listed: the others are not to wait for it.
+    """
     rows = connection.execute(statements.EMAILS_WITHOUT_FIELDS, {"limit": limit}).all()
     for email, *place in rows:
         stored = StoredEmail(*place)
-        listed = list_fields(read_email(connection, contents, stored, 0, stored.header_size))
+        try:
+            listed = list_fields(read_email(connection, contents, stored, 0, stored.header_size))
+        except (ContentMissing, ContentUnreadable) as error:
+            log.warning("header fields can't be taken out", extra={"email": email, "reason": repr(error)})
+            listed = Listed()
         statements.SET_FIELDS.run(
             connection,
             {"of_email": email, "header_fields": listed.fields, "searched_fields": listed.searched},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import Connection, text
 
 from foundation.database.engine import prepare_schema
@@ -45,3 +47,20 @@ async def test_fields_of_messages_from_an_earlier_release(bench: Bench) -> None:
     [listed] = await fields()
     assert isinstance(listed, bytes) and b"\r\nSubject: Fr\xc3\xbcher\r\n" in listed
     assert await bench.store.search(ME, folder_id, subject) == (1,)
+
+
+async def test_a_message_that_can_t_be_read_does_not_hold_up_the_others(bench: Bench, tmp_path: Path) -> None:
+    await bench.append(message("Lost", "lost@x", "x" * 100_000))
+    await bench.append(message("Later", "later@x"))
+    [file] = (tmp_path / "store.db-content").iterdir()
+    file.unlink()
+    forget = text("UPDATE emails SET header_fields = NULL, searched_fields = NULL")
+    await bench.database.writer.run(lambda connection: connection.execute(forget).close())
+    upkeep = Maintenance(
+        bench.database, bench.directory, disconnected_keep_days=30, disconnected=bench.notifications.end
+    )
+    await upkeep.run_once()
+    wanted = bench.store.columns(ME, await bench.folder_id(), ((1, 9),), ("header_fields",), (b"subject",))
+    [page] = [page async for page in wanted]
+    lost, later = page.values[0]
+    assert lost is None and isinstance(later, bytes) and b"Subject: Later\r\n" in later
