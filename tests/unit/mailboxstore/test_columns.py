@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from typing import get_args
 
 import pytest
 
@@ -31,17 +32,8 @@ async def pages(
 async def test_columns_are_what_records_have(bench: Bench) -> None:
     for number in range(3):
         await bench.append(message(f"{number}", f"{number}@x"), internal_date_ms=number + 1)
-    columns: tuple[Column, ...] = (
-        "envelope",
-        "body_structure",
-        "internal_date_ms",
-        "internal_offset_minutes",
-        "save_date_ms",
-        "size_bytes",
-        "email_id",
-        "thread_id",
-        "content",
-    )
+    columns: tuple[Column, ...] = tuple(name for name in get_args(Column) if name != "header_fields")
+    assert len(columns) >= 9
     [page] = await pages(bench, columns)
     records = await bench.records()
     assert page.uids == tuple(record.uid for record in records)

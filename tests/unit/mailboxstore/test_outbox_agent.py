@@ -221,33 +221,33 @@ async def test_deferred_message_is_tried_again_under_its_key(office: Office) -> 
     assert {one.transfer_key for one in await bench.events("DEFER")} == {event.transfer_key}
 
 
-async def test_unknown_outcome_is_asked_of_the_same_hub_under_the_same_key(bench: Bench) -> None:
+@pytest.fixture
+async def vanishing(bench: Bench) -> AsyncIterator[Office]:
+    """With two hubs, of which each takes a message and is gone before it says so."""
     hubs = [TestHub("hub-a"), TestHub("hub-b")]
     for hub in hubs:
+        hub.vanish = True
         await hub.start()
-    office = Office(bench, hubs)
-    await office.agent.start()
+    made = Office(bench, hubs)
+    await made.agent.start()
     bench.clock.run()
-    hubs[0].vanish = hubs[1].vanish = True
-    await bench.submit()
-    await office.until("Outbox", 0)
-    used = [hub for hub in hubs if hub.attempts]
-    assert len(used) == 1 and used[0].attempts == 2
-    assert len(used[0].taken) == 1
-    assert [transfer.first_attempt for transfer in used[0].offered if transfer] == [True, False]
-    await office.agent.stop()
+    yield made
+    await made.agent.stop()
     for hub in hubs:
         await hub.stop()
 
 
-async def test_an_operator_releases_what_a_lost_hub_may_have(bench: Bench) -> None:
-    hubs = [TestHub("hub-a"), TestHub("hub-b")]
-    for hub in hubs:
-        await hub.start()
-    office = Office(bench, hubs)
-    await office.agent.start()
-    bench.clock.run()
-    hubs[0].vanish = hubs[1].vanish = True
+async def test_unknown_outcome_is_asked_of_the_same_hub_under_the_same_key(vanishing: Office) -> None:
+    await vanishing.bench.submit()
+    await vanishing.until("Outbox", 0)
+    used = [hub for hub in vanishing.hubs if hub.attempts]
+    assert len(used) == 1 and used[0].attempts == 2
+    assert len(used[0].taken) == 1
+    assert [transfer.first_attempt for transfer in used[0].offered if transfer] == [True, False]
+
+
+async def test_an_operator_releases_what_a_lost_hub_may_have(vanishing: Office) -> None:
+    office, bench, hubs = vanishing, vanishing.bench, vanishing.hubs
     down = told_when_down(office.agent)
     await bench.submit()
     await down.wait()
@@ -266,8 +266,6 @@ async def test_an_operator_releases_what_a_lost_hub_may_have(bench: Bench) -> No
     assert (event.source, event.transfer_key, event.next_hop) == ("ADMIN", entry.entry_id, lost.name)
     assert event.reason.endswith("its disk is gone")
     assert await control.release((entry.entry_id, "another"), "twice") == 0
-    await office.agent.stop()
-    await other.stop()
 
 
 async def _released(control: StoreControl, entry_id: str) -> bool:
