@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from foundation.smtp.liveness import GONE_SECONDS, LOOK_SECONDS, Liveness
+from waypost.simulator.connections import Fate
 from waypost.simulator.journal import Journal
 from waypost.simulator.loop import SimulatedLoop, Standstill
 from waypost.simulator.machine import Machine, Process, start_process
-from waypost.simulator.network import Fate, Network
+from waypost.simulator.network import Network
 
 
 class Weather:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from waypost.simulator.network import Fate
+from waypost.simulator.connections import Fate
 
 FaultKind = Literal[
     "kill",

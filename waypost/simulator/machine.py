@@ -45,7 +45,7 @@ class Process:
     number: int
     alive: bool = True
     endings: dict[Any, None] = field(default_factory=dict)
-    """Its ends of connections (waypost/simulator/network.py)."""
+    """Its ends of connections (waypost/simulator/connections.py)."""
     database_connections: dict[Any, Path] = field(default_factory=dict)
     """Every one that it opened, and the file."""
     open_files: dict[Any, None] = field(default_factory=dict)

@@ -1,54 +1,23 @@
-"""A network in memory: machines by address, connections whose bytes take time, come in pieces, and break.
+"""A network in memory: machines by address, who listens on them, and who can reach whom.
 
-Each connection has its fate from the seed when it is made: its latency, into which pieces bytes fall, after
-how many bytes in which direction it breaks, and whether both ends are told or hear nothing more. TLS is not
-spoken; a connection made with contexts on both sides is one, and each end knows the name in the other's.
+Each connection has its fate from the seed when it is made (waypost/simulator/connections.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
-import zlib
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-from foundation.tls import SERVER_URI
+from waypost.simulator.connections import PROBE_SECONDS, Ending, Fate
 from waypost.simulator.journal import Journal
 from waypost.simulator.loop import PROCESS, SimulatedLoop
 from waypost.simulator.machine import Machine, Process
-from waypost.simulator.sockets import SimulatedSocket
 
-KERNEL_BYTES = 64 * 1024
-"""What a socket takes before the writer has to wait."""
 CONNECT_SECONDS = 127.0
 """When the kernel gives up on a connection nobody answers."""
-SILENCE_SECONDS = 900.0
-"""When the kernel gives up on bytes nobody acknowledges."""
-PROBE_SECONDS = 1.0
-SHOWN_BYTES = 60
-PIECES_MAX = 64
-"""Of one write."""
-
-
-@dataclass(frozen=True)
-class Fate:
-    """What becomes of one connection."""
-
-    latency_seconds: float
-    jitter_seconds: float
-    pieces_bytes: int
-    """Largest piece that comes at once; 0: as written."""
-    cut_towards: str = ""
-    """`server` or `client`: the direction whose bytes run out; empty: it holds."""
-    cut_after_bytes: int = 0
-    cut_silently: bool = False
-    stall_at_piece: int = 0
-    stall_seconds: float = 0.0
 
 
 class Weather(Protocol):
@@ -59,262 +28,6 @@ class Weather(Protocol):
     def blocked(self, source: str, target: str) -> bool:
         """Whether packets from one machine to the other are lost now."""
         ...
-
-
-class Ending(asyncio.Transport):
-    """One end of a connection: a transport for its protocol, a sender of bytes to the other end."""
-
-    def __init__(
-        self,
-        network: Network,
-        machine: Machine,
-        process: Process | None,
-        context: contextvars.Context,
-        local: tuple[str, int],
-        remote: tuple[str, int],
-        tls: Any,
-    ) -> None:
-        own_socket = SimulatedSocket(self, network.loop, network.context)
-        super().__init__({"sockname": local, "peername": remote, "socket": own_socket})
-        self._network = network
-        self.machine = machine
-        self.process = process
-        self._context = context
-        self.tls = tls
-        self.label = ""
-        self.other: Ending = self
-        self._protocol: Any = None
-        self._high, self._low = 64 * 1024, 16 * 1024
-        self._unread_bytes = 0
-        """Sent by this end and not yet taken by the other."""
-        self.sent_bytes = 0
-        self.arrived_bytes = 0
-        """Of what this end sent, taken by the other end's protocol."""
-        self._cut_after: int | None = None
-        self._fate = Fate(0.001, 0.0, 0)
-        self._pieces = 0
-        self._last_due = 0.0
-        self._flight: deque[tuple[float, bytes | None]] = deque()
-        """On the way to the other end; None: no more will come."""
-        self._arriving = False
-        self._paused = False
-        self._reading = True
-        self._closing = False
-        self.lost = False
-        self._ended = False
-        self.silenced = False
-        if process is not None:
-            process.endings[self] = None
-
-    # --- asyncio.Transport
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        if name in ("sslcontext", "ssl_object", "cipher"):
-            return self.tls if self.tls is not None else default
-        if name == "peercert":
-            return certificate_of(self.other.tls) if self.tls is not None else default
-        return super().get_extra_info(name, default)
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._protocol = protocol
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        return cast(asyncio.BaseProtocol, self._protocol)
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def is_reading(self) -> bool:
-        return self._reading and not self._closing
-
-    def pause_reading(self) -> None:
-        self._reading = False
-
-    def resume_reading(self) -> None:
-        if not self._reading:
-            self._reading = True
-            self.other.hurry()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._high = 64 * 1024 if high is None else high
-        self._low = self._high // 4 if low is None else low
-
-    def get_write_buffer_size(self) -> int:
-        return max(self._unread_bytes - KERNEL_BYTES, 0)
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        return self._low, self._high
-
-    def can_write_eof(self) -> bool:
-        return self.tls is None
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._closing or not data:
-            return
-        whole = bytes(data)
-        self.sent_bytes += len(whole)
-        self._unread_bytes += len(whole)
-        size = (
-            max(self._fate.pieces_bytes, len(whole) // PIECES_MAX) if self._fate.pieces_bytes else len(whole)
-        )
-        for start in range(0, len(whole), size):
-            self._send(whole[start : start + size])
-        if self.get_write_buffer_size() > self._high and not self._paused:
-            self._paused = True
-            self._protocol.pause_writing()
-
-    def writelines(self, list_of_data: Any) -> None:
-        self.write(b"".join(list_of_data))
-
-    def write_eof(self) -> None:
-        if not self._closing and not self._ended:
-            self._ended = True
-            self._send(None)
-
-    def close(self) -> None:
-        if self._closing:
-            return
-        self.write_eof()
-        self._closing = True
-        self._network.loop.call_soon(self._lose, None, context=self._context)
-
-    def abort(self) -> None:
-        if not self.lost:
-            self._closing = True
-            self._flight.clear()
-            self._network.reset(self.other, self._delay())
-            self._network.loop.call_soon(self._lose, None, context=self._context)
-
-    # --- for the network
-
-    def begin(self, fate: Fate, cut_after: int | None) -> None:
-        self._fate, self._cut_after = fate, cut_after
-
-    def enter(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Runs code of this end's process; nothing when it is dead."""
-        if self.process is None or self.process.alive:
-            return self._context.run(function, *arguments)
-        return None
-
-    def hold(self) -> None:
-        self._cut_after = None
-        self._fate = replace(self._fate, stall_at_piece=0)
-
-    def break_off(self, error: Exception) -> None:
-        """The kernel says that the connection is gone."""
-        if not self.lost:
-            self._closing = True
-            self._flight.clear()
-            self.enter(self._lose, error)
-
-    def unanswered_seconds(self) -> float:
-        """How long the oldest bytes on the way have been lost again and again."""
-        if not self._flight or not self._unheard(self, self.other):
-            return 0.0
-        return max(self._network.loop.time() - self._flight[0][0], 0.0)
-
-    def probe(self) -> bool:
-        """Asks the other machine whether it is there; it knows of no connection when its process is gone."""
-        other = self.other
-        if self._unheard(self, other) or self._unheard(other, self):
-            return False
-        if other.lost or (other.process is not None and not other.process.alive):
-            self._network.reset(self, self._delay())
-        return True
-
-    def hurry(self) -> None:
-        """The other end reads again."""
-        if self._flight and not self._arriving:
-            self._arriving = True
-            self._network.loop.call_soon(self._arrive, context=self._network.context)
-
-    def _delay(self) -> float:
-        return self._fate.latency_seconds + self._network.random.random() * self._fate.jitter_seconds
-
-    def _send(self, piece: bytes | None) -> None:
-        loop = self._network.loop
-        due = loop.time() + self._delay()
-        self._pieces += 1
-        if self._pieces == self._fate.stall_at_piece:
-            due += self._fate.stall_seconds
-            self._network.journal.fault(
-                "delay", self.machine.name, f"{self.label} stands still for {self._fate.stall_seconds:.1f} s"
-            )
-        self._last_due = max(due, self._last_due)
-        self._flight.append((self._last_due, piece))
-        if not self._arriving:
-            self._arriving = True
-            loop.call_at(self._flight[0][0], self._arrive, context=self._network.context)
-
-    def _arrive(self) -> None:
-        """Hands over what is due, if it gets through and is wanted."""
-        loop, other = self._network.loop, self.other
-        self._arriving = False
-        while self._flight:
-            due, piece = self._flight[0]
-            now = loop.time()
-            if self._unheard(self, other):
-                self._wait_for_passage(due)
-                return
-            if due > now:
-                self._again_at(due)
-                return
-            if piece is not None and not other._reading and not other._closing:
-                return  # until it hurries
-            self._flight.popleft()
-            if not self._hand_over(piece):
-                return
-
-    def _hand_over(self, piece: bytes | None) -> bool:
-        other, network = self.other, self._network
-        if (other.process is not None and not other.process.alive) or other.lost:
-            network.reset(self, self._delay())
-            return False
-        if piece is None:
-            network.journal.note(self.machine.name, f"{self.label} ends")
-            keep_open = other.enter(other._protocol.eof_received)
-            if not keep_open:
-                other.enter(other.close)
-            return True
-        cut = self._cut_after is not None and self.arrived_bytes + len(piece) > self._cut_after
-        if cut:
-            piece = piece[: max((self._cut_after or 0) - self.arrived_bytes, 0)]
-        self.arrived_bytes += len(piece)
-        self._unread_bytes -= len(piece)
-        if piece and not other._closing:
-            if network.journal.detailed:
-                network.journal.note(self.machine.name, f"{self.label} {_shown(piece)}")
-            other.enter(other._protocol.data_received, piece)
-        if self._paused and self.get_write_buffer_size() <= self._low and not self.lost:
-            self._paused = False
-            self.enter(self._protocol.resume_writing)
-        if cut:
-            network.cut(self)
-            return False
-        return True
-
-    def _unheard(self, source: Ending, target: Ending) -> bool:
-        """Whether nothing gets through now."""
-        return self.silenced or self._network.blocked(source.machine, target.machine)
-
-    def _wait_for_passage(self, due: float) -> None:
-        if self._network.loop.time() - due > SILENCE_SECONDS:
-            self.break_off(TimeoutError(110, "Connection timed out"))
-        else:
-            self._again_at(self._network.loop.time() + PROBE_SECONDS)
-
-    def _again_at(self, when: float) -> None:
-        if not self._arriving:
-            self._arriving = True
-            self._network.loop.call_at(when, self._arrive, context=self._network.context)
-
-    def _lose(self, error: Exception | None) -> None:
-        if self.lost:
-            return
-        self.lost = True
-        if self.process is not None:
-            self.process.endings.pop(self, None)
-        self._protocol.connection_lost(error)
 
 
 class _Socket:
@@ -406,21 +119,16 @@ class Network:
             raise ConnectionRefusedError(111, f"Connect call failed ({host!r}, {port})")
         if (tls is None) != (listener.tls is None):
             raise ConnectionResetError(104, "one end speaks TLS, the other does not")
-        client, server = self._pair(process, listener, tls, name, fate)
+        client = self._pair(process, listener, tls, name, fate)
         self.journal.note(source.name, f"{name} connects")
         try:
             await self._get_through(target, source, fate, f"({host!r}, {port})")
         except BaseException:
-            client._protocol = asyncio.Protocol()
             client.abort()
             raise
-        client._protocol = factory()
-        if client.lost or client.is_closing():
-            raise ConnectionResetError(104, "Connection reset by peer")
-        client._protocol.connection_made(client)
-        client._reading = True
-        server.hurry()
-        return client, client._protocol
+        protocol = factory()
+        client.connected(protocol)
+        return client, protocol
 
     async def _get_through(self, source: Machine, target: Machine, fate: Fate, place: str) -> None:
         until = self.loop.time() + CONNECT_SECONDS
@@ -430,9 +138,8 @@ class Network:
                 raise TimeoutError(110, f"Connect call failed {place}")
             await asyncio.sleep(PROBE_SECONDS)
 
-    def _pair(
-        self, process: Process, listener: Listener, tls: Any, name: str, fate: Fate
-    ) -> tuple[Ending, Ending]:
+    def _pair(self, process: Process, listener: Listener, tls: Any, name: str, fate: Fate) -> Ending:
+        """The client's end; the server's is the other."""
         target = self.machines[listener.key[0]]
         self._ports += 1
         local, remote = (process.machine.address, self._ports), listener.key
@@ -443,11 +150,9 @@ class Network:
         client.label, server.label = f"{name} →", f"{name} ←"
         client.begin(fate, fate.cut_after_bytes if fate.cut_towards == "server" else None)
         server.begin(fate, fate.cut_after_bytes if fate.cut_towards == "client" else None)
-        client._protocol = asyncio.Protocol()
-        client._reading = False  # until its protocol is there
-        server._protocol = server.enter(listener.factory)
-        self.loop.call_soon(server._protocol.connection_made, server, context=context)
-        return client, server
+        client.wait_for_protocol()
+        server.serve(listener.factory)
+        return client
 
     def calm(self) -> None:
         """Connections that stand will hold."""
@@ -457,49 +162,8 @@ class Network:
 
     # --- breaking
 
-    def cut(self, ending: Ending) -> None:
-        """The bytes ran out on the way from `ending`."""
-        if ending._fate.cut_silently:
-            self.journal.fault("silence", ending.machine.name, f"{ending.label} falls silent")
-            ending.silenced = ending.other.silenced = True
-            for each in (ending, ending.other):
-                each._again_at(self.loop.time())
-        else:
-            self.journal.fault(
-                "cut", ending.machine.name, f"{ending.label} cut after {ending.arrived_bytes} bytes"
-            )
-            ending._flight.clear()
-            ending.other._flight.clear()
-            self.reset(ending, 0.0)
-            self.reset(ending.other, 0.0)
-
-    def reset(self, ending: Ending, delay: float) -> None:
-        """Tells one end that the connection is gone."""
-        if not ending.lost:
-            self.loop.call_later(delay, self._reset, ending, context=self.context)
-
-    def _reset(self, ending: Ending) -> None:
-        if not ending.lost and not self.blocked(ending.other.machine, ending.machine):
-            self.journal.note(ending.machine.name, f"{ending.label} reset")
-            ending.break_off(ConnectionResetError(104, "Connection reset by peer"))
-
     def forsake(self, process: Process, deliver: bool) -> None:
         """A process is gone: its machine resets its connections; without power they fall silent."""
         for ending in list(process.endings):
-            ending.lost = True
-            if not deliver:
-                ending._flight.clear()
-            if process.machine.powered:
-                self.reset(ending.other, ending._delay() if not ending._flight else 0.05)
+            ending.forsake(deliver)
         process.endings.clear()
-
-
-def certificate_of(context: Any) -> dict[str, Any]:
-    name = getattr(context, "certificate_name", "")
-    return {"subjectAltName": (("URI", SERVER_URI + name),)} if name else {}
-
-
-def _shown(piece: bytes) -> str:
-    text = piece[:SHOWN_BYTES].decode("ascii", "replace")
-    shown = "".join(letter if letter.isprintable() and letter.isascii() else "." for letter in text)
-    return f"{len(piece)} bytes {zlib.crc32(piece):08x} {shown}"

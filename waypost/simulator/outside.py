@@ -6,10 +6,10 @@ import asyncio
 import re
 from random import Random
 
+from waypost.simulator.connections import Ending
 from waypost.simulator.journal import Journal
 from waypost.simulator.ledger import Ledger, Taken
 from waypost.simulator.loop import SimulatedLoop
-from waypost.simulator.network import Ending
 
 DEFERRED_SHARE = 0.1
 NOBODY = "nobody@"

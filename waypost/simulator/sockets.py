@@ -18,7 +18,7 @@ RETRANSMISSION_SECONDS = 0.2
 
 
 class Link(Protocol):
-    """One end of a connection (waypost/simulator/network.py)."""
+    """One end of a connection (waypost/simulator/connections.py)."""
 
     lost: bool
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from random import Random
 
-from waypost.simulator.network import Fate
+from waypost.simulator.connections import Fate
 
 SITE_SECONDS, LINK_SECONDS, OUTSIDE_SECONDS = 0.0003, 0.01, 0.02
 """One way: between servers of a site, between sites, to and from all others."""
