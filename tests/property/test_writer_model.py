@@ -38,7 +38,10 @@ def unit(connection: Connection, changes: list[tuple[int, int]], ending: str) ->
         connection.execute(insert(TABLE).values([{"key": 7, "value": 0}, {"key": 7, "value": 0}]))
 
 
-async def commit_all(file: Path, rounds: list[Units]) -> None:
+async def commit_all(
+    file: Path, rounds: list[Units]
+) -> tuple[list[dict[int, int]], dict[int, int], dict[int, int]]:
+    """What the model was after each unit that was committed, what it is in the end, and what is stored."""
     engine = open_engine(sqlite_url(file))
     prepare_schema(engine, METADATA, "entries", 1)
     executor = ThreadExecutor("writer", 1)
@@ -67,12 +70,10 @@ async def commit_all(file: Path, rounds: list[Units]) -> None:
             assert isinstance(outcome, expected.get(ending, asyncio.CancelledError | None))
     await writer.close()
     executor.close()
-    assert len(committed) == sum(
-        ending in ("done", "cancelled") for entries in rounds for _, ending, _ in entries
-    )
     with engine.connect() as connection, connection.begin():
-        assert dict(connection.execute(select(TABLE.c.key, TABLE.c.value)).all()) == model
+        stored = dict(connection.execute(select(TABLE.c.key, TABLE.c.value)).all())
     engine.dispose()
+    return committed, model, stored
 
 
 @settings(max_examples=25, deadline=None)
@@ -81,4 +82,7 @@ def test_what_was_answered_is_there_and_nothing_else(
     rounds: list[Units],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(commit_all(Path(folder) / "entries.sqlite", rounds))
+        committed, model, stored = asyncio.run(commit_all(Path(folder) / "entries.sqlite", rounds))
+    answered = [ending for entries in rounds for _, ending, _ in entries if ending in ("done", "cancelled")]
+    assert len(committed) == len(answered)
+    assert stored == model

@@ -163,8 +163,12 @@ async def test_queue_that_failed_for_half_a_day_is_routed_anew(lab: Lab) -> None
     await until(known, "the hub knows where carol is now")
     lab.clock.ahead_ms += 13 * HOUR_MS
     await hub._sweeper.sweep()
-    await lab.stores["store-b"].wait(25)
-    await lab.until_event("RESUBMIT")
+    delivered = await lab.stores["store-b"].wait(25)
+    assert [each.addresses for each in delivered] == [("caroline@example.test",)] * 25
+    resubmitted = [event for event in await lab.events() if event.event == "RESUBMIT"]
+    # Also the reports of the delay, whose addressee is on the same store.
+    assert [event.recipients for event in resubmitted].count(("carol@example.test",)) == 25
+    assert all("could not be reached for long" in event.reason for event in resubmitted)
 
 
 async def test_group_with_success_asked_is_reported_as_expanded(lab: Lab) -> None:

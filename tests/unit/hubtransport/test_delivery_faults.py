@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,27 @@ from tests.harness.patience import until
 from tests.unit.hubtransport.lab import CONTENT, QUICK, Lab, StubServer
 
 HOUR_MS = 3600 * 1000
+PAIR = ("hub-b", "hub-b2")
+TO_HUB_B = [name for name in map(str, range(99)) if choose_hub(PAIR, name, ()) == "hub-b"]
+"""Network message ids of what goes to hub-b, while both are there."""
+
+
+async def start_in_place_of_hub_b(lab: Lab, server: StubServer, **options: Any) -> None:
+    context = Identity(lab.topology.certificates, "hub-b").internal_server()
+    port = lab.settings("hub-b").smtp_internal.port
+    await server.start(port, private=True, implicit_tls=context, **options)
+
+
+async def lost_at_hub_b(lab: Lab) -> StubServer:
+    """What took a message in the place of hub-b, lost the answer, and is stopped; hub-a and hub-b2 run."""
+    thief = StubServer("hub-b")
+    thief.lose_replies = 1
+    await start_in_place_of_hub_b(lab, thief)
+    await lab.start("hub-a", "hub-b2")
+    await lab.send("bob@example.test", transfer=Transfer(network_message_id=TO_HUB_B[0]))
+    await lab.until_event("DEFER", check=lambda event: "unknown" in event.reason)
+    await thief.stop()
+    return thief
 
 
 def first_attempts(server: StubServer) -> list[bool]:
@@ -119,28 +141,14 @@ async def test_hub_down_is_taken_over_by_another_hub_of_its_site(tmp_path: Path)
 
 async def test_unknown_outcome_stays_with_its_hub_though_another_is_up(tmp_path: Path) -> None:
     async with Lab(tmp_path, hubs={"hub-b2": "B"}) as lab:
-        # In the place of hub-b something that takes the message and loses the answer.
-        thief = StubServer("hub-b")
-        thief.lose_replies = 1
-        options = {
-            "private": True,
-            "implicit_tls": Identity(lab.topology.certificates, "hub-b").internal_server(),
-        }
-        await thief.start(lab.settings("hub-b").smtp_internal.port, **options)
-        await lab.start("hub-a", "hub-b2")
-        chosen = next(
-            name for name in map(str, range(99)) if choose_hub(("hub-b", "hub-b2"), name, ()) == "hub-b"
-        )
-        await lab.send("bob@example.test", transfer=Transfer(network_message_id=chosen))
-        await lab.until_event("DEFER", check=lambda event: "unknown" in event.reason)
-        await thief.stop()
+        thief = await lost_at_hub_b(lab)
         (entry,) = await lab.queued()
         assert entry.next_hop == "hub-b"
         lab.clock.ahead_ms += 49 * HOUR_MS
         await lab.hubs["hub-a"]._sweeper.sweep()
         assert "hub-b" in [entry.next_hop for entry in await lab.queued()]
         assert not [event for event in await lab.events() if event.event == "FAIL"]
-        await thief.start(lab.settings("hub-b").smtp_internal.port, **options)
+        await thief.start()
         await lab.until_idle()
         assert thief.repeats == 1
         assert not lab.stores["store-b"].delivered
@@ -155,12 +163,9 @@ async def test_what_waits_behind_a_hub_that_answers_nothing_goes_by_another(
     async with Lab(tmp_path, hubs={"hub-b2": "B"}) as lab:
         slow = StubServer("hub-b")
         slow.hold = asyncio.Event()
-        identity = Identity(lab.topology.certificates, "hub-b")
-        port = lab.settings("hub-b").smtp_internal.port
-        await slow.start(port, private=True, implicit_tls=identity.internal_server(), connections=1)
+        await start_in_place_of_hub_b(lab, slow, connections=1)
         await lab.start("hub-a", "hub-b2")
-        pair = ("hub-b", "hub-b2")
-        first, *others = [name for name in map(str, range(99)) if choose_hub(pair, name, ()) == "hub-b"][:5]
+        first, *others = TO_HUB_B[:5]
         await lab.send("bob@example.test", transfer=Transfer(network_message_id=first))
 
         async def given() -> bool:
@@ -200,20 +205,7 @@ async def test_a_server_that_takes_no_mail_now_may_have_it_all_the_same(lab: Lab
 @pytest.mark.parametrize("in_memory", [False, True])
 async def test_an_operator_releases_what_a_lost_hub_may_have(tmp_path: Path, in_memory: bool) -> None:
     async with Lab(tmp_path, hubs={"hub-b2": "B"}) as lab:
-        thief = StubServer("hub-b")
-        thief.lose_replies = 1
-        options = {
-            "private": True,
-            "implicit_tls": Identity(lab.topology.certificates, "hub-b").internal_server(),
-        }
-        await thief.start(lab.settings("hub-b").smtp_internal.port, **options)
-        await lab.start("hub-a", "hub-b2")
-        chosen = next(
-            name for name in map(str, range(99)) if choose_hub(("hub-b", "hub-b2"), name, ()) == "hub-b"
-        )
-        await lab.send("bob@example.test", transfer=Transfer(network_message_id=chosen))
-        await lab.until_event("DEFER", check=lambda event: "unknown" in event.reason)
-        await thief.stop()
+        await lost_at_hub_b(lab)
         hub, hop = lab.hubs["hub-a"], Hop(kind="hub", name="hub-b").key
 
         async def known_to_be_away() -> bool:
@@ -348,6 +340,8 @@ async def test_crowded_server_gets_fewer_connections_and_is_not_given_up(lab: La
 
     await until(settled, "nothing fails")
     await lab.until_idle()
+    assert [delivered.addresses for delivered in store.delivered] == [("carol@example.test",)] * 20
+    assert "FAIL" not in [event.event for event in await lab.events()]
 
 
 async def test_idle_connections_that_died_unseen_hold_up_nothing(lab: Lab) -> None:
@@ -368,3 +362,4 @@ async def test_idle_connections_that_died_unseen_hold_up_nothing(lab: Lab) -> No
     await lab.send("carol@example.test", connection=connection)
     await store.wait(before + 1)
     await lab.until_idle()
+    assert (len(store.delivered), store.repeats) == (before + 1, 0)
