@@ -132,14 +132,10 @@ class Sweeper:
 
     async def reroute_hop(self, hop: str, why: str) -> int:
         """The same for one next hop, also for its units in memory, as far as they are not pinned."""
-        queue = self._scheduler.queue(hop)
-        free = self._scheduler.drop_waiting(hop, [unit.key for unit in queue.waiting if not unit.pinned])
-        try:
-            await self._resubmit(free, why)
-        except MailError:
-            queue.waiting.extend(free)
-            raise
-        total = len(free) + await self.reroute(exactly(hop), why)
+        waiting = self._scheduler.queue(hop).waiting
+        free = [unit.key for unit in waiting if not unit.pinned]
+        total = await self._resubmit_waiting(hop, free, why)
+        total += await self.reroute(exactly(hop), why)
         await self._count(hop)
         return total
 
@@ -149,13 +145,7 @@ class Sweeper:
         wanted, total = frozenset(keys), 0
         for queue in list(self._scheduler.queues()):
             held = [unit.key for unit in queue.waiting if unit.pinned and unit.key in wanted]
-            units = self._scheduler.drop_waiting(queue.hop, held)
-            try:
-                await self._resubmit(units, why, "ADMIN")
-            except MailError:
-                queue.waiting.extend(units)
-                raise
-            total += len(units)
+            total += await self._resubmit_waiting(queue.hop, held, why, "ADMIN")
         stored_ones, _ = await self._store.writer.run(
             lambda connection: release(connection, keys, lambda unit: self._resubmitted(unit, why, "ADMIN")),
             lambda released: self._submitted(released[1]),
@@ -163,6 +153,18 @@ class Sweeper:
         for hop in dict.fromkeys(unit.hop for unit in stored_ones):
             await self._count(hop)
         return total + len(stored_ones)
+
+    async def _resubmit_waiting(
+        self, hop: str, keys: Sequence[str], why: str, source: Source = "QUEUE"
+    ) -> int:
+        units = self._scheduler.drop_waiting(hop, keys)
+        try:
+            await self._resubmit(units, why, source)
+        except Exception:
+            # The queue may have been tidied away meanwhile: found anew.
+            self._scheduler.queue(hop).waiting.extend(units)
+            raise
+        return len(units)
 
     async def _resubmit(
         self, units: Sequence[Unit], why: str, source: Source = "QUEUE", *, stored: bool = False

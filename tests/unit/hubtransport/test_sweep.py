@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from config.model import Retry
+from foundation.mail.errors import MailError
 from hubtransport.daemon import HubTransport
 from hubtransport.queues.delivery import claim_due, unclaim, units_after
 from hubtransport.queues.records import Unit
+from tests.harness.patience import until
 from tests.unit.hubtransport.lab import Lab
 
 SLOW = Retry(message_interval_seconds=3600, probe_first_seconds=3600, probe_longest_seconds=3600)
@@ -49,6 +52,40 @@ def taken_up_after_reading(hub: HubTransport, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(hub._store.readers, "run", run)
     return taken
+
+
+@pytest.mark.parametrize("by", ["reroute", "release"])
+async def test_what_could_not_be_routed_anew_waits_on_though_its_queue_was_tidied(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    await lab.stores["store-a"].stop()
+    await lab.start("hub-a")
+    hub = lab.hubs["hub-a"]
+    await lab.send("carol@example.test")
+    await lab.until_event("DEFER")
+    queue = hub._scheduler.queue(HOP)
+
+    async def at_rest() -> bool:
+        return bool(queue.waiting) and not queue.connections
+
+    await until(at_rest, "the unit waits, and nobody tries")
+    unit = msgspec.structs.replace(queue.waiting.pop(), pinned=by == "release")
+    queue.waiting.append(unit)
+
+    async def full(*_: Any, **__: Any) -> Any:
+        hub._scheduler.recovered(HOP)  # its next hop is not known to have failed
+        hub._scheduler.tidy()
+        assert hub._scheduler.peek(HOP) is None
+        raise MailError(452, "4.3.1", "The database is full, try again later")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hub._writer, "run", full)
+        with pytest.raises(MailError, match="full"):
+            if by == "reroute":
+                await hub._sweeper.reroute_hop(HOP, "as a test")
+            else:
+                await hub._sweeper.release((unit.key,), "as a test")
+    assert list(hub._scheduler.queue(HOP).waiting) == [unit]
 
 
 async def left(hub: HubTransport) -> list[str]:
