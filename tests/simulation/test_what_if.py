@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,27 @@ def test_in_calm_weather_nothing_waits() -> None:
     assert found.late == found.bounced == found.waiting == 0
     assert all(peak.most <= 3 for peak in report.peaks)
     assert report.good
+
+
+def test_a_server_that_is_only_just_starting_can_be_stopped() -> None:
+    report = ask(TWO_SITES, 4.0, 30.0, "hub-b@5s-10s", "hub-b:stop@10s")
+    assert report.happened.samples[-1].depths["hub-a"].by_next_hop["hub-b"] > 10
+    assert report.happened.outcomes.waiting > 20
+
+
+def test_a_server_that_is_gone_does_not_try_to_start_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was between two tries when it went."""
+    start, numbers = HubTransport.start, count(1)
+
+    async def once_not(daemon: HubTransport) -> None:
+        if next(numbers) == 3:  # after both hubs' first
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        await start(daemon)
+
+    monkeypatch.setattr(HubTransport, "start", once_not)
+    report = ask(TWO_SITES, 4.0, 30.0, "hub-b@5s-10s", "hub-b@10.5s")
+    assert report.happened.samples[-1].depths["hub-a"].by_next_hop["hub-b"] > 10
+    assert next(numbers) == 4
 
 
 def test_hubs_that_are_parted_keep_mail_for_each_other() -> None:

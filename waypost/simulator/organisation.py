@@ -127,6 +127,8 @@ class Organisation:
         self._ready: dict[str, asyncio.Event] = {}
         self._not_started: dict[str, str] = {}
         """Why the last try failed, of servers that could not start."""
+        self._down: dict[str, None] = {}
+        """Servers that were ended from outside: they don't start again by themselves."""
         for server in servers_of(topology):
             self.servers[server.name] = server
             self.machines[server.name] = network.add(Machine(server.name, server.settings.rpc.host))
@@ -212,6 +214,10 @@ class Organisation:
 
     def start(self, name: str) -> None:
         """Returns at once; a start that fails is tried again."""
+        self._down.pop(name, None)
+        self._start(name)
+
+    def _start(self, name: str) -> None:
         machine = self.machines[name]
         if machine.process is not None:
             return
@@ -229,9 +235,14 @@ class Organisation:
             raise NotStarted(name, reason) from None
 
     def crash(self, name: str, *, power: bool = False, deliver: bool = True) -> None:
-        """The process is gone at this moment; with `power` the machine too, until it is started."""
+        """The process is gone at this moment, with `power` the machine too, until it is started."""
+        self._down[name] = None
+        self._end(name, power=power, deliver=deliver)
+
+    def _end(self, name: str, *, power: bool = False, deliver: bool = True) -> None:
         machine, process = self.machines[name], self.machines[name].process
         if process is None:
+            machine.powered = machine.powered and not power
             return
         self._ledger.upsets.append((self._loop.time(), name))
         process.alive = False
@@ -244,9 +255,14 @@ class Organisation:
         leave_files(process, self._disks if power else None, self._journal)
 
     async def stop(self, name: str) -> None:
-        """As SIGTERM does, and then the end of the process."""
+        """As SIGTERM does, and then the end of the process, until it is started."""
+        self._down[name] = None
+        await self._stop(name)
+
+    async def _stop(self, name: str) -> None:
         process, daemon = self.machines[name].process, self.daemons.get(name)
-        if process is None or daemon is None:
+        if process is None or daemon is None:  # not ready yet: nothing is to be finished
+            self._end(name)
             return
         stopping = self._loop.create_task(daemon.stop(), context=process.context)
         done, _ = await asyncio.wait([stopping], timeout=STOP_SECONDS)
@@ -256,10 +272,14 @@ class Organisation:
             self._ledger.violations.append(f"{name} does not stop within {STOP_SECONDS:g} s")
         elif stopping.exception() is not None:
             self._ledger.violations.append(f"{name} does not stop in order: {stopping.exception()!r}")
-        self.crash(name)
+        self._end(name)
 
     def _restart_later(self, name: str, seconds: float = RESTART_SECONDS) -> None:
-        self._loop.call_later(seconds, self.start, name, context=self._network.context)
+        self._loop.call_later(seconds, self._restart, name, context=self._network.context)
+
+    def _restart(self, name: str) -> None:
+        if name not in self._down:
+            self._start(name)
 
     async def _live(self, process: Process) -> None:
         """Runs as the process: a daemon from its start to its failure."""
@@ -279,10 +299,10 @@ class Organisation:
             self._journal.note(name, "ready")
             await daemon.failed.wait()
             self._journal.note(name, "has failed and ends")
-            await self.stop(name)
-        self._loop.call_soon(self._end, process, context=self._network.context)
+            await self._stop(name)
+        self._loop.call_soon(self._ended, process, context=self._network.context)
 
-    def _end(self, process: Process) -> None:
+    def _ended(self, process: Process) -> None:
         if process.alive:
-            self.crash(process.name)
+            self._end(process.name)
         self._restart_later(process.name)
