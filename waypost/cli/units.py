@@ -40,4 +40,7 @@ def parse_ago(text: str) -> float:
         then = None
     if then is None or then.tzinfo is None:
         raise typer.BadParameter(f"{text!r} is no time; write it like 2026-11-24T22:00:00Z")
-    return time.time() - then.timestamp()
+    seconds = time.time() - then.timestamp()
+    if seconds < 0:
+        raise typer.BadParameter(f"{text!r} is still to come")
+    return seconds

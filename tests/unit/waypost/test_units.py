@@ -37,6 +37,12 @@ def test_a_time_or_a_duration_ago() -> None:
             parse_ago(wrong)
 
 
+def test_a_time_to_come_is_refused() -> None:
+    """Nothing happened since: an account of that would always be in order."""
+    with pytest.raises(typer.BadParameter, match="is still to come"):
+        parse_ago((datetime.now(UTC) + timedelta(hours=1)).isoformat())
+
+
 @pytest.mark.parametrize("text", ["", "-1", "10MB", "ten", "1e3", "10MiB!"])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="no size"):
