@@ -113,8 +113,8 @@ class OutboxSubmission:
             self._publish(result.notices)
             turns.accepted(result.unit, kept)
 
-        kept = _kept(leaving) if state == "active" else None
         try:
+            kept = _kept(leaving) if state == "active" else None
             await database.writer.run(lambda connection: self._file(connection, prepared), committed)
         except Exception:
             turns.abandoned(target, state)
