@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from benchmarks.cases.case import CONSTANT, LINEAR, Case, Growth, Measures, Run, tenfold
+from benchmarks.cases.reading import rest
 from benchmarks.cases.sending import Flood, Load, until_visible
 from benchmarks.cases.waiting import logons
 from benchmarks.load import imap
@@ -92,6 +93,7 @@ async def _over(run: Run, system: System, user: User) -> Measures:
     for key, _, command, growth in _COMMANDS:
         text = command.format(middle=before // 2)
         await timed(key, partial(session.command, text), times=TIMES if growth == CONSTANT else 1)
+        await rest(system)  # a search in text may have something indexed
         if key == "one":
             await timed("noop", session.noop, times=TIMES)
     await session.command(r"STORE 1:* -FLAGS.SILENT (\Flagged)")
