@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from random import Random
 from typing import Any
 
@@ -231,6 +232,8 @@ def test_a_machine_that_is_back_knows_of_no_connection() -> None:
     async def wait() -> float:
         loop = asyncio.get_running_loop()
         reader, writer = await asyncio.open_connection("10.0.0.1", 25)
+        own: Any = writer.get_extra_info("socket")
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what else is set is of no consequence
         Liveness(writer.transport, loop, lambda why: writer.transport.abort()).start()
         lab.server.alive = lab.server.machine.powered = False
         lab.network.forsake(lab.server, deliver=False)

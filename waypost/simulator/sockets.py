@@ -43,7 +43,8 @@ class SimulatedSocket:
         """Probes in a row."""
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
-        begins = (level, option) == (socket.SOL_SOCKET, socket.SO_KEEPALIVE) and not self._options
+        keep_alive = socket.SOL_SOCKET, socket.SO_KEEPALIVE
+        begins = (level, option) == keep_alive and keep_alive not in self._options
         self._options[level, option] = value
         if begins:
             self._loop.call_soon(self._probe_later, socket.TCP_KEEPIDLE, context=self._context)
