@@ -310,6 +310,19 @@ def test_a_server_that_does_not_start_is_named_with_the_reason(
     assert error["mend"]
 
 
+def test_a_server_whose_database_is_too_small_for_its_tables_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "own.toml"
+    small = 'role = "store"\ndatabase_size_bytes = 100000'
+    file.write_text(TWO_SITES.read_text("utf-8").replace('role = "store"', small, 1), "utf-8")
+    assert run(["simulate", "--config", str(file), "--load", "1/s"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    where = f"{file}: servers.store-a: store-a does not start in the simulation: store-a/default.db: "
+    assert printed.err.splitlines()[0].startswith(f"waypost: {where}the database can't be prepared: ")
+
+
 def test_what_ends_the_simulations_own_work_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

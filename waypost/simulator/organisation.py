@@ -290,7 +290,7 @@ class Organisation:
             await daemon.start()
         except (Exception, asyncio.CancelledError) as error:  # cancelled: the disk failed under a commit
             kind = type(error).__name__
-            self._not_started[name] = f"{kind}: {error}" if str(error) else kind
+            self._not_started[name] = _reason(error)
             self._journal.note(name, f"can't start: {kind}")
         else:
             self._not_started.pop(name, None)
@@ -306,3 +306,11 @@ class Organisation:
         if process.alive:
             self._end(process.name)
         self._restart_later(process.name)
+
+
+def _reason(error: BaseException) -> str:
+    """For people: what Python itself raises may say nothing without its kind."""
+    kind = type(error)
+    if not str(error):
+        return kind.__name__
+    return f"{kind.__name__}: {error}" if kind.__module__ == "builtins" else str(error)

@@ -244,9 +244,10 @@ class _Run:
         try:
             await self._organisation.start_all()
         except NotStarted as error:
+            reason = error.reason.replace(f"{self._topology.data}/", "")  # nobody has a file of that name
             raise Impossible(
                 f"servers.{error.server}",
-                f"{error.server} does not start in the simulation: {error.reason}",
+                f"{error.server} does not start in the simulation: {reason}",
                 "mend what is named; if nothing is wrong with it, it is an error of the simulation",
             ) from error
 
