@@ -8,7 +8,8 @@ tuples, and errors are SQLAlchemy's.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Boolean, Connection, Dialect, Insert, Select
@@ -22,7 +23,8 @@ Row = tuple[Any, ...]
 
 
 class Prepared:
-    """A statement whose parameters are named by `bindparam`, or an insert: its first values name its columns.
+    """A statement whose parameters are named by `bindparam`, or an insert: its first values name its columns,
+    unless it inserts what it selects.
 
     It is run with the same names each time. A list for IN can't be bound.
     """
@@ -30,7 +32,8 @@ class Prepared:
     def __init__(self, statement: Select[Any] | UpdateBase) -> None:
         self.statement = statement
         self._text = ""
-        self._names: tuple[str, ...] = ()
+        self._pick: Callable[[Values], Sequence[Any]] = _nothing
+        """The parameters in the order in which the text names them."""
         self._constants: dict[str, Any] = {}
         self._given = 0
         self._truths: tuple[int, ...] = ()
@@ -101,22 +104,22 @@ class Prepared:
         except sqlite3.Error as error:
             raise wrapped(connection, self._text, error) from error
 
-    def _parameters(self, dialect: Dialect, values: Values) -> list[Any]:
+    def _parameters(self, dialect: Dialect, values: Values) -> Sequence[Any]:
         if not self._text:
             self._compile(dialect, values)
         if len(values) != self._given:
             raise ValueError(f"prepared for {self._given} values, got {sorted(values)}")
         if self._constants:
             values = {**self._constants, **values}
-        return [values[name] for name in self._names]
+        return self._pick(values)
 
     def _compile(self, dialect: Dialect, values: Values) -> None:
-        keys = list(values) if isinstance(self.statement, Insert) else None
+        keys = list(values) if isinstance(self.statement, Insert) and self.statement.select is None else None
         compiled = self.statement.compile(dialect=dialect, column_keys=keys)
         assert isinstance(compiled, SQLCompiler)
         if compiled.post_compile_params:
             raise ValueError(f"a list can't be bound in a prepared statement: {compiled}")
-        self._names = tuple(compiled.positiontup or ())
+        self._pick = _picker(compiled.positiontup or ())
         self._constants = {
             name: bind.value
             for name, bind in compiled.binds.items()
@@ -132,6 +135,19 @@ class Prepared:
             if values[place] is not None:
                 values[place] = bool(values[place])
         return tuple(values)
+
+
+def _picker(names: Sequence[str]) -> Callable[[Values], Sequence[Any]]:
+    if len(names) > 1:
+        return itemgetter(*names)
+    if not names:
+        return _nothing
+    (name,) = names
+    return lambda values: (values[name],)
+
+
+def _nothing(_: Values) -> Sequence[Any]:
+    return ()
 
 
 def _driver(connection: Connection) -> sqlite3.Connection | None:

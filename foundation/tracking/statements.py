@@ -125,7 +125,8 @@ class Tracking:
 
 
 def _values(event: TrackingEvent) -> dict[str, Any]:
-    values: dict[str, Any] = {name: getattr(event, name) for name in _FIELDS if name != "sequence"}
+    values = msgspec.structs.asdict(event)
+    del values["sequence"]
     values["recipients"] = _encode(event.recipients).decode()
     return values
 

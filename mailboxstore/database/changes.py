@@ -22,6 +22,7 @@ class Mailbox:
     modseq: int
     messages: int
     size_bytes: int
+    connected: bool
 
 
 @dataclass(slots=True)
@@ -49,6 +50,8 @@ class MailboxChange:
     """
 
     mailbox: Mailbox
+    found: dict[str, FolderRow] = field(default_factory=dict)
+    """Folders that were read with the mailbox, by their role."""
     dirty: dict[int, FolderRow] = field(default_factory=dict)
     folder_list_changed: bool = False
     notices: list[Notice] = field(default_factory=list)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -136,16 +136,29 @@ def read_email(
     return bytes(prefix) + contents.read(connection, stored.content, start, missing)
 
 
+ThreadLink = dict[str, int | str]
+"""A row: messages that name this one later are of its thread."""
+
+
 def thread_of(connection: Connection, mailbox: int, summary: Summary, new_thread_id: str) -> str:
+    """The thread of a new message, which later ones find."""
+    thread_id, links = find_thread(connection, mailbox, summary, new_thread_id)
+    add_thread_links(connection, links)
+    return thread_id
+
+
+def find_thread(
+    connection: Connection, mailbox: int, summary: Summary, new_thread_id: str
+) -> tuple[str, list[ThreadLink]]:
     """The thread of a new message: that of a message with the same base subject which it refers to, or which
     refers to it or to the same one (RFC 8474 5.2 leaves the choice; so RFC 8621 3 suggests); else a new
-    one.
+    one. With the links that are to be added for it.
     """
     named = (summary.message_id, summary.in_reply_to, *summary.references[::-1])
     usable = (name for name in named if name and len(name) <= IDENTIFIER_LENGTH_MAX)
     identifiers = list(dict.fromkeys(usable))[:LINKS_MAX]
     if not identifiers:
-        return new_thread_id
+        return new_thread_id, []
     subject = summary.subject_base[:IDENTIFIER_LENGTH_MAX]
     known: dict[str, str] = {}
     for name in identifiers:
@@ -153,13 +166,16 @@ def thread_of(connection: Connection, mailbox: int, summary: Summary, new_thread
         for (thread,) in statements.FIND_THREAD.rows(connection, values):
             known[name] = min(thread, known.get(name, thread))
     thread_id = min(known.values(), default=new_thread_id)
-    links = [
+    links: list[ThreadLink] = [
         {"mailbox": mailbox, "message_id": name, "subject": subject, "thread_id": thread_id}
         for name in identifiers
         if name not in known
     ]
+    return thread_id, links
+
+
+def add_thread_links(connection: Connection, links: Sequence[ThreadLink]) -> None:
     statements.ADD_THREAD_LINK.run_each(connection, links)
-    return thread_id
 
 
 def _day_number(date: tuple[int, int, int] | None) -> int | None:

@@ -57,15 +57,16 @@ def mark_delivered(
     connection: Connection, network_message_id: str, recipient_id: str, mailbox_id: str, now_ms: int
 ) -> bool:
     """False when this recipient got this message in this mailbox before."""
-    values = {
-        "network_message_id": network_message_id,
-        "recipient_id": recipient_id,
-        "mailbox_id": mailbox_id,
-    }
-    if transfer_statements.FIND_DELIVERED.first(connection, values) is not None:
-        return False
-    transfer_statements.ADD_DELIVERED.run(connection, {**values, "at_ms": now_ms})
-    return True
+    added = transfer_statements.ADD_DELIVERED.run(
+        connection,
+        {
+            "network_message_id": network_message_id,
+            "recipient_id": recipient_id,
+            "mailbox_id": mailbox_id,
+            "at_ms": now_ms,
+        },
+    )
+    return added == 1
 
 
 def was_submitted(connection: Connection, submission_key: str) -> bool:
@@ -73,10 +74,11 @@ def was_submitted(connection: Connection, submission_key: str) -> bool:
     return transfer_statements.FIND_SUBMISSION.first(connection, values) is not None
 
 
-def remember_submission(
+def mark_submitted(
     connection: Connection, submission_key: str, network_message_id: str, mailbox_id: str, now_ms: int
-) -> None:
-    transfer_statements.ADD_SUBMISSION.run(
+) -> bool:
+    """False when this submission came before."""
+    added = transfer_statements.ADD_SUBMISSION.run(
         connection,
         {
             "submission_key": submission_key,
@@ -85,6 +87,7 @@ def remember_submission(
             "at_ms": now_ms,
         },
     )
+    return added == 1
 
 
 def remember_sent_copy(

@@ -29,27 +29,55 @@ def find_mailbox(connection: Connection, mailbox_id: str) -> Mailbox | None:
     return Mailbox(*row) if row else None
 
 
-def open_change(connection: Connection, mailbox_id: str) -> MailboxChange:
-    """Refusal NONEXISTENT (550 5.1.1)."""
-    mailbox = find_mailbox(connection, mailbox_id)
-    if mailbox is None:
+def open_change(connection: Connection, mailbox_id: str, roles: Sequence[str] = ()) -> MailboxChange:
+    """With the folders of at most two roles, which cost no query of their own then.
+
+    Refusal NONEXISTENT (550 5.1.1).
+    """
+    change = find_change(connection, mailbox_id, roles)
+    if change is None:
         raise no_mailbox()
-    return MailboxChange(mailbox)
+    return change
+
+
+def find_change(connection: Connection, mailbox_id: str, roles: Sequence[str] = ()) -> MailboxChange | None:
+    """The same; None: there is no such mailbox."""
+    if not roles:
+        mailbox = find_mailbox(connection, mailbox_id)
+        return None if mailbox is None else MailboxChange(mailbox)
+    values = {"mailbox_id": mailbox_id, "role": roles[0], "other_role": roles[-1]}
+    rows = statements.MAILBOX_WITH_FOLDERS.rows(connection, values)
+    if not rows:
+        return None
+    pairs = [_mailbox_and_folder(row) for row in rows]
+    return MailboxChange(pairs[0][0], {folder.role: folder for _, folder in pairs if folder is not None})
+
+
+def open_with_folder(
+    connection: Connection, mailbox_id: str, folder: int
+) -> tuple[MailboxChange, FolderRow | None] | None:
+    """A mailbox with one of its folders, or None when that is gone; None when the mailbox is."""
+    row = statements.MAILBOX_AND_FOLDER.first(connection, {"mailbox_id": mailbox_id, "folder": folder})
+    if row is None:
+        return None
+    mailbox, found = _mailbox_and_folder(row)
+    return MailboxChange(mailbox), found
+
+
+def _mailbox_and_folder(row: Sequence[Any]) -> tuple[Mailbox, FolderRow | None]:
+    own = statements.MAILBOX_COLUMN_COUNT
+    return Mailbox(*row[:own]), None if row[own] is None else folder_row(row[own:])
 
 
 def save_change(connection: Connection, change: MailboxChange) -> None:
-    mailbox = change.mailbox
-    statements.SAVE_MAILBOX.run(
-        connection,
-        {
-            "of_mailbox": mailbox.mailbox,
-            "last_uid_validity": mailbox.last_uid_validity,
-            "modseq": mailbox.modseq,
-            "messages": mailbox.messages,
-            "size_bytes": mailbox.size_bytes,
-        },
-    )
-    statements.SAVE_FOLDER.run_each(connection, [_folder_values(row) for row in change.dirty.values()])
+    save_changes(connection, [change])
+
+
+def save_changes(connection: Connection, changes: Sequence[MailboxChange]) -> None:
+    """Of different mailboxes."""
+    statements.SAVE_MAILBOX.run_each(connection, [_mailbox_values(change.mailbox) for change in changes])
+    dirty = [_folder_values(row) for change in changes for row in change.dirty.values()]
+    statements.SAVE_FOLDER.run_each(connection, dirty)
 
 
 def is_connected(connection: Connection, mailbox_id: str) -> bool | None:
@@ -138,6 +166,9 @@ def folder_by_role(
     connection: Connection, change: MailboxChange, role: str, now_ms: int, identifier: Callable[[], str]
 ) -> FolderRow:
     """The mailbox's folder for this; made again when the user has deleted it."""
+    known = change.found.get(role)
+    if known is not None:
+        return known
     mailbox = change.mailbox.mailbox
     row = statements.FOLDER_BY_ROLE.first(connection, {"mailbox": mailbox, "role": role})
     if row is not None:
@@ -221,6 +252,16 @@ def _purge_folder_step(connection: Connection, folder: int) -> None:
 
 def folder_row(row: Sequence[Any]) -> FolderRow:
     return FolderRow(*row)
+
+
+def _mailbox_values(mailbox: Mailbox) -> dict[str, object]:
+    return {
+        "of_mailbox": mailbox.mailbox,
+        "last_uid_validity": mailbox.last_uid_validity,
+        "modseq": mailbox.modseq,
+        "messages": mailbox.messages,
+        "size_bytes": mailbox.size_bytes,
+    }
 
 
 def _folder_values(row: FolderRow) -> dict[str, object]:

@@ -58,26 +58,37 @@ class Placement:
     internal_offset_minutes: int = 0
 
 
+NewMessage = dict[str, int | str]
+"""A row of a message that has its place, but is not added yet."""
+
+
 def place_message(connection: Connection, change: MailboxChange, folder: FolderRow, new: Placement) -> int:
     """Returns the UID. The email's references are counted by the caller."""
-    uid = change.place(folder, new.flags, new.size_bytes)
-    statements.ADD_MESSAGE.run(
-        connection,
-        {
-            "folder": folder.folder,
-            "uid": uid,
-            "email": new.email,
-            "thread_id": new.thread_id,
-            "modseq": change.modseq(),
-            "flags": new.flags,
-            "keywords": pack_keywords(new.keywords),
-            "internal_date_ms": new.internal_date_ms or new.now_ms,
-            "internal_offset_minutes": new.internal_offset_minutes,
-            "save_date_ms": new.now_ms,
-            "size_bytes": new.size_bytes,
-        },
-    )
+    uid, message = new_message(change, folder, new)
+    statements.ADD_MESSAGE.run(connection, message)
     return uid
+
+
+def new_message(change: MailboxChange, folder: FolderRow, new: Placement) -> tuple[int, NewMessage]:
+    """The UID, and the row for `add_messages`."""
+    uid = change.place(folder, new.flags, new.size_bytes)
+    return uid, {
+        "folder": folder.folder,
+        "uid": uid,
+        "email": new.email,
+        "thread_id": new.thread_id,
+        "modseq": change.modseq(),
+        "flags": new.flags,
+        "keywords": pack_keywords(new.keywords),
+        "internal_date_ms": new.internal_date_ms or new.now_ms,
+        "internal_offset_minutes": new.internal_offset_minutes,
+        "save_date_ms": new.now_ms,
+        "size_bytes": new.size_bytes,
+    }
+
+
+def add_messages(connection: Connection, messages: Sequence[NewMessage]) -> None:
+    statements.ADD_MESSAGE.run_each(connection, messages)
 
 
 def messages_in(

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, insert, literal_column, select, update
+from sqlalchemy import Select, and_, bindparam, delete, insert, literal_column, or_, select, update
 
 from foundation.database.prepared import Prepared
 from foundation.interfaces.mailbox_store import DELETED, Column
@@ -35,7 +35,9 @@ _MAILBOX_COLUMNS = (
     _b.modseq,
     _b.messages,
     _b.size_bytes,
+    _b.disconnected_at_ms.is_(None),
 )
+MAILBOX_COLUMN_COUNT = len(_MAILBOX_COLUMNS)
 ADD_MAILBOX = insert(mailboxes)
 FIND_MAILBOX = Prepared(select(*_MAILBOX_COLUMNS).where(_b.mailbox_id == bindparam("mailbox_id")))
 MAILBOX_CONNECTED = Prepared(
@@ -89,6 +91,23 @@ _FOLDER_COLUMNS = (
     _f.size_bytes,
 )
 ADD_FOLDER = insert(folders)
+MAILBOX_WITH_FOLDERS = Prepared(
+    select(*_MAILBOX_COLUMNS, *_FOLDER_COLUMNS)
+    .outerjoin(
+        folders,
+        and_(
+            _f.mailbox == _b.mailbox,
+            or_(_f.role == bindparam("role"), _f.role == bindparam("other_role")),
+            _f.selectable,
+        ),
+    )
+    .where(_b.mailbox_id == bindparam("mailbox_id"))
+)
+MAILBOX_AND_FOLDER = Prepared(
+    select(*_MAILBOX_COLUMNS, *_FOLDER_COLUMNS)
+    .outerjoin(folders, and_(_f.mailbox == _b.mailbox, _f.folder == bindparam("folder")))
+    .where(_b.mailbox_id == bindparam("mailbox_id"))
+)
 FOLDERS_OF = (
     select(*_FOLDER_COLUMNS)
     .join(mailboxes, _b.mailbox == _f.mailbox)
@@ -113,7 +132,6 @@ FOLDER_BY_ID = Prepared(
     .join(mailboxes, _b.mailbox == _f.mailbox)
     .where(_f.folder_id == bindparam("folder_id"), _b.mailbox_id == bindparam("mailbox_id"))
 )
-FOLDER_OF = Prepared(select(*_FOLDER_COLUMNS).where(_f.folder == bindparam("folder")))
 FOLDERS_IN = select(*_FOLDER_COLUMNS).where(_f.mailbox == bindparam("mailbox")).order_by(_f.name)
 SAVE_FOLDER = Prepared(
     update(folders)

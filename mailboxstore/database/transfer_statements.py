@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Table, and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from foundation.database.prepared import Prepared
 from mailboxstore.database.tables import (
@@ -15,19 +15,20 @@ from mailboxstore.database.tables import (
 
 # --- guards ---
 
-ADD_DELIVERED = Prepared(insert(delivered))
-FIND_DELIVERED = Prepared(
-    select(delivered.c.at_ms).where(
-        delivered.c.network_message_id == bindparam("network_message_id"),
-        delivered.c.recipient_id == bindparam("recipient_id"),
-        delivered.c.mailbox_id == bindparam("mailbox_id"),
-    )
-)
+
+def _add_new(table: Table) -> Prepared:
+    """Adds a row unless its key is there already; how many were added tells which."""
+    given = {column.name: bindparam(column.name, type_=column.type) for column in table.columns}
+    same = exists().where(*(column == given[column.name] for column in table.primary_key))
+    return Prepared(insert(table).from_select(list(given), select(*given.values()).where(~same)))
+
+
+ADD_DELIVERED = _add_new(delivered)
 ADD_TRANSFER = Prepared(insert(received_transfers))
 FIND_TRANSFER = Prepared(
     select(received_transfers.c.results).where(received_transfers.c.transfer_key == bindparam("transfer_key"))
 )
-ADD_SUBMISSION = Prepared(insert(submissions))
+ADD_SUBMISSION = _add_new(submissions)
 FIND_SUBMISSION = Prepared(
     select(submissions.c.at_ms).where(submissions.c.submission_key == bindparam("submission_key"))
 )
@@ -102,6 +103,7 @@ UNITS_PAGE = (
     .limit(bindparam("limit"))
 )
 FIND_UNIT = Prepared(select(outbox_units).where(_u.transfer_key == bindparam("transfer_key")))
+UNIT_STATE = Prepared(select(_u.state).where(_u.transfer_key == bindparam("transfer_key")))
 DUE_UNITS = (
     select(outbox_units)
     .where(

@@ -60,7 +60,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def add_unit(connection: Connection, unit: Unit) -> None:
-    values: dict[str, Any] = {name: getattr(unit, name) for name in Unit.__struct_fields__}
+    values = msgspec.structs.asdict(unit)
     values["sender"] = _encode(unit.sender)
     values["recipients"] = _encode(unit.recipients)
     transfer_statements.ADD_UNIT.run(connection, values)
@@ -73,6 +73,12 @@ def delete_unit(connection: Connection, transfer_key: str) -> None:
 def find_unit(connection: Connection, transfer_key: str) -> Unit | None:
     row = transfer_statements.FIND_UNIT.first(connection, {"transfer_key": transfer_key})
     return _unit(row) if row else None
+
+
+def unit_state(connection: Connection, transfer_key: str) -> State | None:
+    """None: there is no such unit."""
+    state: State | None = transfer_statements.UNIT_STATE.scalar(connection, {"transfer_key": transfer_key})
+    return state
 
 
 def withdraw_units(connection: Connection, folder: int, uids: Sequence[int]) -> tuple[Unit, ...]:

@@ -7,19 +7,33 @@ transfer key are in the same commit); the content is stored once for all.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 from sqlalchemy import Connection
 
 from foundation.interfaces.mailbox_store import Notice
-from foundation.interfaces.tracking import TrackingEvent
+from foundation.interfaces.tracking import EventName, TrackingEvent
 from mailboxstore.database import guards
 from mailboxstore.database.access import MailboxDatabase
-from mailboxstore.database.changes import over_quota
-from mailboxstore.database.emails import NewEmail, add_email, change_references, thread_of
+from mailboxstore.database.changes import MailboxChange, over_quota
+from mailboxstore.database.emails import (
+    NewEmail,
+    ThreadLink,
+    add_email,
+    add_thread_links,
+    change_references,
+    find_thread,
+)
 from mailboxstore.database.guards import RecipientResult
-from mailboxstore.database.mailboxes import folder_by_role, make_mailbox, open_change, save_change
-from mailboxstore.database.messages import Placement, place_message
+from mailboxstore.database.mailboxes import (
+    find_change,
+    folder_by_role,
+    make_mailbox,
+    open_change,
+    save_changes,
+)
+from mailboxstore.database.messages import NewMessage, Placement, add_messages, new_message
 
 
 @dataclass(frozen=True)
@@ -60,47 +74,112 @@ def file_delivery(
         known = guards.transfer_results(connection, delivery.transfer_key)
         if known is not None:
             return answer_again(connection, database, delivery, known, now_ms)
-    results: list[RecipientResult] = []
-    events: list[TrackingEvent] = []
-    notices: list[tuple[str, Notice]] = []
-    email = 0
-    placed = 0
+    filing = _Filing(connection, database, delivery, now_ms)
     for item in delivery.recipients:
-        make_mailbox(connection, item.mailbox_id, item.recipient_id, now_ms, database.identifier)
-        change = open_change(connection, item.mailbox_id)
-        if over_quota(change.mailbox, delivery.email.size_bytes, database.quota_bytes):
-            results.append(RecipientResult(item.result_key, 452, "4.2.2", "The mailbox is full"))
-            events.append(_event(database, delivery, now_ms, "DEFER", item, reply="452 4.2.2"))
-            continue
-        fresh = guards.mark_delivered(
-            connection, delivery.network_message_id, item.recipient_id, item.mailbox_id, now_ms
-        )
-        if not fresh:
-            results.append(RecipientResult(item.result_key, 250, "2.1.5", "Delivered before"))
-            events.append(_event(database, delivery, now_ms, "DUPLICATEDELIVER", item))
-            continue
-        if not placed:
-            email = add_email(connection, database.contents, delivery.email, 1)
-        placed += 1
-        summary = delivery.email.summary
-        thread = thread_of(connection, change.mailbox.mailbox, summary, database.identifier())
-        inbox = folder_by_role(connection, change, "inbox", now_ms, database.identifier)
+        filing.add(item)
+    return filing.written()
+
+
+class _Filing:
+    """What is found out for one recipient after the other, and written for all of them at once."""
+
+    def __init__(
+        self, connection: Connection, database: MailboxDatabase, delivery: Delivery, now_ms: int
+    ) -> None:
+        self._connection = connection
+        self._database = database
+        self._delivery = delivery
+        self._now_ms = now_ms
+        self._email = 0
+        self._changes: dict[str, MailboxChange] = {}
+        """By mailbox id: two recipients may share one."""
+        self._messages: list[NewMessage] = []
+        self._links: list[ThreadLink] = []
+        self._results: list[RecipientResult] = []
+        self._events: list[TrackingEvent] = []
+
+    def add(self, item: FiledRecipient) -> None:
+        connection, database, delivery = self._connection, self._database, self._delivery
+        change = self._opened(item)
+        size_bytes = delivery.email.size_bytes
+        if over_quota(change.mailbox, size_bytes, database.quota_bytes):
+            self._answer(item, 452, "4.2.2", "The mailbox is full")
+            self._note("DEFER", item, reply="452 4.2.2")
+            return
+        if not guards.mark_delivered(
+            connection, delivery.network_message_id, item.recipient_id, item.mailbox_id, self._now_ms
+        ):
+            self._answer(item, 250, "2.1.5", "Delivered before")
+            self._note("DUPLICATEDELIVER", item)
+            return
+        if not self._messages:
+            self._email = add_email(connection, database.contents, delivery.email, 1)
+        inbox = folder_by_role(connection, change, "inbox", self._now_ms, database.identifier)
         placement = Placement(
-            email=email, thread_id=thread, size_bytes=delivery.email.size_bytes, now_ms=now_ms
+            email=self._email,
+            thread_id=self._thread(item, change),
+            size_bytes=size_bytes,
+            now_ms=self._now_ms,
         )
-        uid = place_message(connection, change, inbox, placement)
-        save_change(connection, change)
-        notices.extend(change.all_notices(item.mailbox_id))
-        results.append(RecipientResult(item.result_key, 250, "2.1.5", "Delivered"))
-        events.append(_event(database, delivery, now_ms, "DELIVER", item, folder_id=inbox.folder_id, uid=uid))
-    if placed > 1:
-        change_references(connection, [email] * (placed - 1), 1)
-    if delivery.transfer_key:
-        guards.remember_transfer(
-            connection, delivery.transfer_key, delivery.network_message_id, tuple(results), now_ms
+        uid, message = new_message(change, inbox, placement)
+        self._messages.append(message)
+        self._changes[item.mailbox_id] = change
+        self._answer(item, 250, "2.1.5", "Delivered")
+        self._note("DELIVER", item, folder_id=inbox.folder_id, uid=uid)
+
+    def written(self) -> Filed:
+        connection, database, delivery = self._connection, self._database, self._delivery
+        add_messages(connection, self._messages)
+        add_thread_links(connection, self._links)
+        if len(self._messages) > 1:
+            change_references(connection, [self._email] * (len(self._messages) - 1), 1)
+        save_changes(connection, list(self._changes.values()))
+        results = tuple(self._results)
+        if delivery.transfer_key:
+            guards.remember_transfer(
+                connection, delivery.transfer_key, delivery.network_message_id, results, self._now_ms
+            )
+        database.tracking.record(connection, self._events)
+        notices = (change.all_notices(mailbox) for mailbox, change in self._changes.items())
+        return Filed(results, tuple(chain.from_iterable(notices)))
+
+    def _opened(self, item: FiledRecipient) -> MailboxChange:
+        """The recipient's mailbox, made at its first message."""
+        connection, mailbox_id = self._connection, item.mailbox_id
+        change = self._changes.get(mailbox_id) or find_change(connection, mailbox_id, ("inbox",))
+        if change is not None and change.mailbox.connected:
+            return change
+        make_mailbox(connection, mailbox_id, item.recipient_id, self._now_ms, self._database.identifier)
+        return open_change(connection, mailbox_id, ("inbox",))
+
+    def _thread(self, item: FiledRecipient, change: MailboxChange) -> str:
+        database, summary = self._database, self._delivery.email.summary
+        if item.mailbox_id in self._changes:  # its links are known, but not written yet
+            add_thread_links(self._connection, self._links)
+            self._links = []
+        thread_id, links = find_thread(
+            self._connection, change.mailbox.mailbox, summary, database.identifier()
         )
-    database.tracking.record(connection, events)
-    return Filed(tuple(results), tuple(notices))
+        self._links += links
+        return thread_id
+
+    def _answer(self, item: FiledRecipient, code: int, status: str, text: str) -> None:
+        self._results.append(RecipientResult(item.result_key, code, status, text))
+
+    def _note(
+        self, name: EventName, item: FiledRecipient, *, folder_id: str = "", uid: int = 0, reply: str = ""
+    ) -> None:
+        event = _event(
+            self._database,
+            self._delivery,
+            self._now_ms,
+            name,
+            item,
+            folder_id=folder_id,
+            uid=uid,
+            reply=reply,
+        )
+        self._events.append(event)
 
 
 def answer_again(
@@ -134,7 +213,7 @@ def _event(
     database: MailboxDatabase,
     delivery: Delivery,
     now_ms: int,
-    name: str,
+    name: EventName,
     item: FiledRecipient,
     *,
     folder_id: str = "",
@@ -142,7 +221,7 @@ def _event(
     reply: str = "",
 ) -> TrackingEvent:
     return TrackingEvent(
-        event=name,  # type: ignore[arg-type]  # one of EventName by the callers above
+        event=name,
         source="LMTP",
         at_ms=now_ms,
         server=database.server,

@@ -13,16 +13,10 @@ from sqlalchemy import Connection
 from foundation.interfaces.control import released_because
 from foundation.interfaces.mailbox_store import Notice
 from foundation.interfaces.tracking import TrackingEvent
-from mailboxstore.database import statements
 from mailboxstore.database.access import MailboxDatabase
-from mailboxstore.database.changes import FolderRow, MailboxChange
+from mailboxstore.database.changes import MailboxChange
 from mailboxstore.database.emails import add_email, thread_of
-from mailboxstore.database.mailboxes import (
-    find_mailbox,
-    folder_by_role,
-    folder_row,
-    save_change,
-)
+from mailboxstore.database.mailboxes import find_change, folder_by_role, open_with_folder, save_change
 from mailboxstore.database.messages import Placement, messages_in, place_message, remove_messages
 from mailboxstore.database.units import (
     WAITING,
@@ -33,6 +27,7 @@ from mailboxstore.database.units import (
     find_unit,
     set_delay_reported,
     set_state,
+    unit_state,
 )
 from mailboxstore.outbox.outcome import Outcome
 from mailboxstore.outbox.reports import Report
@@ -94,8 +89,8 @@ def settle(connection: Connection, database: MailboxDatabase, attempt: Attempt) 
     over.
     """
     unit, outcome = attempt.unit, attempt.outcome
-    current = find_unit(connection, unit.transfer_key)
-    if current is None or (not attempt.hub and current.state not in WAITING):
+    state = unit_state(connection, unit.transfer_key)
+    if state is None or (not attempt.hub and state not in WAITING):
         return Settled()
     work = _Work(connection, database, unit, attempt.now_ms)
     if outcome.taken:
@@ -152,12 +147,13 @@ def _rows(work: _Work, attempt: Attempt) -> Settled:
             next_hop=rest.target,
             reason="The recipients that were deferred, as a unit of their own",
         )
-    mailbox = find_mailbox(connection, unit.mailbox_id)
-    if mailbox is None:
+    opened = open_with_folder(connection, unit.mailbox_id, unit.folder)
+    if opened is None:
         return Settled(waits=bool(outcome.deferred))
-    change = MailboxChange(mailbox)
-    if not outcome.deferred:
-        _remove_entry(work, change)
+    change, outbox = opened
+    if outbox is not None and not outcome.deferred:
+        entries = messages_in(connection, outbox.folder, ((unit.uid, unit.uid),))
+        remove_messages(connection, change, outbox, entries, ACTOR, work.now_ms)
     if attempt.report is not None:
         _file_report(work, change, attempt.report)
     save_change(connection, change)
@@ -192,27 +188,17 @@ def report_delay(
     connection: Connection, database: MailboxDatabase, unit: Unit, report: Report | None, now_ms: int
 ) -> Settled:
     """Notes that the sender was told of the delay (or wanted not to be), and files the report."""
-    if find_unit(connection, unit.transfer_key) is None:
+    if unit_state(connection, unit.transfer_key) is None:
         return Settled()
     set_delay_reported(connection, unit.transfer_key)
-    mailbox = find_mailbox(connection, unit.mailbox_id)
-    if report is None or mailbox is None:
+    change = find_change(connection, unit.mailbox_id)
+    if report is None or change is None:
         return Settled()
     work = _Work(connection, database, unit, now_ms)
-    change = MailboxChange(mailbox)
     _file_report(work, change, report)
     save_change(connection, change)
     database.tracking.record(connection, work.events)
     return Settled(change.all_notices(unit.mailbox_id))
-
-
-def _remove_entry(work: _Work, change: MailboxChange) -> None:
-    row = statements.FOLDER_OF.first(work.connection, {"folder": work.unit.folder})
-    if row is None:
-        return
-    outbox: FolderRow = folder_row(row)
-    entries = messages_in(work.connection, outbox.folder, ((work.unit.uid, work.unit.uid),))
-    remove_messages(work.connection, change, outbox, entries, ACTOR, work.now_ms)
 
 
 def _file_report(work: _Work, change: MailboxChange, report: Report) -> None:

@@ -123,9 +123,11 @@ class OutboxSubmission:
     def _file(self, connection: Connection, prepared: _Prepared) -> _Submitted:
         """The unit of work."""
         database, submission, now_ms = self._database, prepared.submission, prepared.now_ms
-        if guards.was_submitted(connection, submission.key):
+        if not guards.mark_submitted(
+            connection, submission.key, submission.network_message_id, submission.mailbox_id, now_ms
+        ):
             return _Submitted(None)
-        change = open_change(connection, submission.mailbox_id)
+        change = open_change(connection, submission.mailbox_id, ("outbox", "sent"))
         mailbox = change.mailbox
         both = prepared.sent.size_bytes + prepared.leaving.size_bytes
         refuse_over_quota(mailbox, both, database.quota_bytes)
@@ -143,9 +145,6 @@ class OutboxSubmission:
             guards.remember_sent_copy(
                 connection, mailbox.mailbox, summary.message_id, sent.folder, sent_uid, now_ms
             )
-        guards.remember_submission(
-            connection, submission.key, submission.network_message_id, submission.mailbox_id, now_ms
-        )
         unit = self._unit(prepared, outbox.folder, uid, email)
         add_unit(connection, unit)
         database.tracking.record(connection, [_received(database.server, submission, unit, outbox, now_ms)])

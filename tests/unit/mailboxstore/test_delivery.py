@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import pytest
+from sqlalchemy import select
 
 from foundation.database.spool import Spool
 from foundation.mail.envelope import Recipient, Sender, Transfer
@@ -17,6 +18,9 @@ from foundation.smtp.sending import SendResult
 from foundation.smtp.server import SmtpServer
 from foundation.smtp.session import Peer, ServerOptions, SessionFacts
 from foundation.world.entropy import SystemEntropy
+from mailboxstore.database import tables
+from mailboxstore.database.emails import NewEmail
+from mailboxstore.delivery.filing import Delivery, FiledRecipient, file_delivery
 from mailboxstore.delivery.session import DeliverySession
 from tests.unit.mailboxstore.bench import ALICE, BOB, CAROL, PLAIN, STORE, Bench, message, open_bench, pieces
 
@@ -179,6 +183,26 @@ async def test_one_recipient_named_twice_gets_one(lmtp: Lmtp) -> None:
     assert codes(await lmtp.send([TO_ALICE, alias])) == ["250 2.1.5"] * 4
     assert len(await inbox(lmtp.bench, ALICE.mailbox_id)) == 1
     assert [event.event for event in await lmtp.bench.events()] == ["DELIVER", "DUPLICATEDELIVER"]
+
+
+async def test_two_recipients_of_one_mailbox_get_a_message_each(bench: Bench) -> None:
+    content = Spool.of(PLAIN)
+    email = NewEmail("email", b"", content, bench.database.summaries.of(content))
+    both = tuple(FiledRecipient(name, name, ALICE.mailbox_id, ALICE.address) for name in ("r1", "r2"))
+    delivery = Delivery("n1", "t1", "", "hub-a", False, both, email)
+    filed = await bench.database.writer.run(lambda c: file_delivery(c, bench.database, delivery, 5))
+    assert [result.code for result in filed.results] == [250, 250]
+    assert len({notice.folder_id for _, notice in filed.notices}) == 1
+    folder = await bench.store.folder(ALICE.mailbox_id, "INBOX")
+    assert (folder.messages, folder.uid_next) == (2, 3)
+    shown, emails = tables.messages.c, tables.emails.c
+    rows = await bench.database.readers.run(lambda c: c.execute(select(shown.uid, shown.thread_id)).all())
+    assert [row.uid for row in rows] == [1, 2]
+    assert len({row.thread_id for row in rows}) == 1
+    count = await bench.database.readers.run(
+        lambda c: c.execute(select(emails.reference_count)).scalars().all()
+    )
+    assert count == [2]
 
 
 async def test_the_same_transfer_on_two_connections_at_once(bench: Bench) -> None:

@@ -39,7 +39,7 @@ def test_runs_follow_positions() -> None:
 
 
 def test_counters_of_one_commit() -> None:
-    mailbox = Mailbox(1, "m", "u", 5, 7, 0, 0)
+    mailbox = Mailbox(1, "m", "u", 5, 7, 0, 0, True)
     folder = FolderRow(1, "f", 1, "INBOX", "inbox", True, 5, 1, 7, 1, 0, 0, 0, 0)
     change = MailboxChange(mailbox)
     assert [change.place(folder, 0, 10), change.place(folder, SEEN | DELETED, 20)] == [1, 2]

@@ -12,7 +12,7 @@ from tests.unit.mailboxstore.bench import ALICE, BOB, CAROL, STORE, FewUsers
 
 SETTINGS = StoreServer(name=STORE, site="A", lmtp=ANY, rpc=ANY)
 TOPOLOGY = organisation(hubs=(hub("hub-a1", "A"), hub("hub-a2", "A"), hub("hub-b", "B")))
-USED = Mailbox(1, ALICE.mailbox_id, ALICE.recipient_id, 1, 1, 10, 700)
+USED = Mailbox(1, ALICE.mailbox_id, ALICE.recipient_id, 1, 1, 10, 700, True)
 
 
 async def explained(
