@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from clientaccess.imap import responses
 from clientaccess.imap.commands import (
     AllOf,
@@ -70,8 +72,7 @@ def response(tag: bytes, command: Search, numbers: Sequence[int], view: View) ->
     shown: Sequence[int] = view.uids_of(numbers) if command.uid else numbers
     modseq = _modseq(command, numbers, view)
     if command.returns is None:
-        listed = " ".join(["* SEARCH", *map(str, shown)]).encode("ascii")
-        return listed + (b" (MODSEQ %d)" % modseq if modseq else b"") + b"\r\n"
+        return b"* SEARCH%b%b\r\n" % (_listed(shown), b" (MODSEQ %d)" % modseq if modseq else b"")
     if command.returns == ("SAVE",):
         return b""
     pieces = [b'* ESEARCH (TAG "%b")' % tag]
@@ -89,6 +90,11 @@ def response(tag: bytes, command: Search, numbers: Sequence[int], view: View) ->
     if modseq:
         pieces.append(b"MODSEQ %d" % modseq)
     return b" ".join(pieces) + b"\r\n"
+
+
+def _listed(numbers: Sequence[int]) -> bytes:
+    """Each with a space before it. As JSON, since that is written in one go."""
+    return b" " + msgspec.json.encode(list(numbers))[1:-1].replace(b",", b" ") if numbers else b""
 
 
 def _modseq(command: Search, numbers: Sequence[int], view: View) -> int:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+import msgspec
 
 NEEDLE_CHARACTERS = (3, 200)
 """Shorter text has no trigram, longer text too many."""
@@ -41,6 +43,8 @@ COMMIT;
 """
 
 Place = Literal["anywhere", "body"]
+
+_numbers = msgspec.json.Decoder(set[int])
 
 
 class Text(NamedTuple):
@@ -126,10 +130,11 @@ class MailboxIndex:
         """Emails that have it; only what `can_find` allows."""
         phrase = '"' + needle.replace('"', '""') + '"'
         query = phrase if place == "anywhere" else f"body : {phrase}"
-        rows: Iterable[tuple[int]] = self._connection.execute(
-            "SELECT rowid FROM texts WHERE texts MATCH ?", (query,)
-        ).fetchall()
-        return {email for (email,) in rows}
+        # As one text, read in one go: a row for each email costs half as much again as finding it.
+        (listed,) = self._connection.execute(
+            "SELECT group_concat(rowid) FROM texts WHERE texts MATCH ?", (query,)
+        ).fetchone()
+        return _numbers.decode(f"[{listed or ''}]")
 
     def size_bytes(self) -> int:
         return size_of(self.file)

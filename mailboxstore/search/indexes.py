@@ -14,9 +14,10 @@ import sqlite3
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -183,14 +184,10 @@ class TextIndexes:
         """
         for _ in range(READ_TIMES_MAX):
             folders = await self._database.readers.run(lambda c: _folders(c, mailbox_id))
-            found: set[int] = set()
-            whole = True
-            for folder in folders:
-                emails = (await self._members.of(folder)).emails_as_of(folder)
-                whole = whole and emails is not None
-                found.update(emails or ())
-            if whole:
-                return array("Q", sorted(found))
+            parts = [(await self._members.of(folder)).emails_as_of(folder) for folder in folders]
+            whole = [part for part in parts if part is not None]
+            if len(whole) == len(parts):
+                return await self._executor.run(_rising, whole)
         raise Unavailable("The mailbox changes too often to be indexed now")
 
     def _texts(self, connection: Connection, emails: Sequence[int]) -> tuple[list[Text], int]:
@@ -310,6 +307,11 @@ class TextIndexes:
 
 def _text(email: int, email_id: str, message: MessageText) -> Text:
     return Text(email, email_id, message.header_text(), BETWEEN_PARTS.join(message.body_texts()))
+
+
+def _rising(parts: Iterable[Sequence[int]]) -> array[int]:
+    """All of them, each once."""
+    return array("Q", (email for email, _ in groupby(sorted(chain.from_iterable(parts)))))
 
 
 def _folders(connection: Connection, mailbox_id: str) -> list[FolderRow]:

@@ -6,11 +6,15 @@ A UID is given once, so the next UID and the number of messages tell whether any
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import compress
 
 from sqlalchemy import Connection
 
@@ -19,6 +23,8 @@ from mailboxstore.database.changes import FolderRow
 from mailboxstore.search import statements
 
 MESSAGES_A_PAGE = 20_000
+MESSAGES_A_TURN = 10_000
+"""So many are looked through in one go, about half a millisecond; then others have their turn."""
 KEPT_MESSAGES_MAX = 1_000_000
 """16 bytes each."""
 
@@ -30,8 +36,27 @@ class Members:
     emails: array[int]
     """In the same order."""
 
-    def pairs(self) -> Iterator[tuple[int, int]]:
-        return zip(self.uids, self.emails, strict=True)
+    @cached_property
+    def last_email(self) -> int:
+        """The greatest; 0: none."""
+        return max(self.emails, default=0)
+
+    async def of_emails(self, emails: AbstractSet[int]) -> set[int]:
+        """UIDs of those of the emails that are in the folder."""
+        return await self._uids_where(emails.__contains__) if emails else set()
+
+    async def later_than(self, email: int) -> set[int]:
+        """UIDs of later emails."""
+        return await self._uids_where(email.__lt__) if self.last_email > email else set()
+
+    async def _uids_where(self, wanted: Callable[[int], bool]) -> set[int]:
+        found: set[int] = set()
+        for start in range(0, len(self.uids), MESSAGES_A_TURN):
+            if start:
+                await asyncio.sleep(0)
+            turn = slice(start, start + MESSAGES_A_TURN)
+            found.update(compress(self.uids[turn], map(wanted, self.emails[turn])))
+        return found
 
     def emails_as_of(self, folder: FolderRow) -> Sequence[int] | None:
         """Of the messages that were there when the row was read, without what came since; None: one of them
@@ -39,12 +64,6 @@ class Members:
         """
         there = bisect_left(self.uids, folder.uid_next)
         return self.emails[:there] if there == folder.messages else None
-
-    def later_than(self, email: int) -> list[int]:
-        """UIDs of later emails."""
-        if not self.emails or max(self.emails) <= email:
-            return []
-        return [uid for uid, one in self.pairs() if one > email]
 
 
 class FolderMembers:
@@ -69,16 +88,16 @@ class FolderMembers:
         members = Members(array("Q"), array("Q"))
         after = 0
 
-        def query(connection: Connection) -> list[tuple[int, int]]:
+        def query(connection: Connection) -> Members:
             values = {"folder": folder, "after": after, "limit": MESSAGES_A_PAGE}
-            return statements.MEMBERS_PAGE.rows(connection, values)
+            rows = statements.MEMBERS_PAGE.rows(connection, values)
+            return Members(array("Q", [uid for uid, _ in rows]), array("Q", [email for _, email in rows]))
 
-        while page := await self._readers.run(query):
-            uids, emails = zip(*page, strict=True)
-            members.uids.extend(uids)
-            members.emails.extend(emails)
-            after = uids[-1]
-            if len(page) < MESSAGES_A_PAGE:
+        while (page := await self._readers.run(query)).uids:
+            members.uids.extend(page.uids)
+            members.emails.extend(page.emails)
+            after = page.uids[-1]
+            if len(page.uids) < MESSAGES_A_PAGE:
                 break
         return members
 

@@ -153,12 +153,11 @@ class FolderSearch:
         if hits is None:
             found, late = set(), set(members.uids)
         else:
-            emails = hits.emails
-            found = {uid for uid, email in members.pairs() if email in emails}
-            late = set(members.later_than(hits.last_email))
+            found = await members.of_emails(hits.emails)
+            late = await members.later_than(hits.last_email)
         rest = late - found
-        if hits is not None and hits.unfit:
-            rest |= {uid for uid, email in members.pairs() if email in hits.unfit}
+        if hits is not None:
+            rest |= await members.of_emails(hits.unfit)
         if candidates is not None:
             found, rest, late = found & candidates, rest & candidates, late & candidates
         self.not_indexed += len(late)

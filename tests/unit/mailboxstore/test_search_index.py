@@ -27,6 +27,7 @@ from foundation.mail.decoding import fold
 from foundation.world.executor import ThreadExecutor
 from mailboxstore.api import Store
 from mailboxstore.search import indexes as module
+from mailboxstore.search import members as members_module
 from mailboxstore.search import runner
 from mailboxstore.search.index import MailboxIndex, Text, can_find, can_hold, remove
 from mailboxstore.search.indexes import TextIndexes
@@ -87,6 +88,8 @@ class Searched:
 async def searched(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Searched]:
     monkeypatch.setattr(module, "SCANNED_MIN", 1)
     monkeypatch.setattr(module, "EMAILS_A_STEP", 2)
+    monkeypatch.setattr(members_module, "MESSAGES_A_TURN", 2)
+    monkeypatch.setattr(members_module, "MESSAGES_A_PAGE", 3)
     made = Searched(bench, tmp_path / "search")
     for number, body in enumerate(BODIES):
         await bench.append(message(f"Fruit {number}", f"{number}@x", body))
