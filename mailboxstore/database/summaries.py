@@ -12,8 +12,8 @@ from foundation.database.spool import Spool, Tail
 from foundation.mail.mime import Part, decode_parts, encode_parts
 from foundation.mail.rendering import Summary, summarise
 
-KEPT_MAX = 256
-KEPT_BYTES_MAX = 16 * 1024
+KEPT_MAX = 2000
+KEPT_BYTES_MAX = 8 * 1024
 """A larger summary is not kept."""
 
 

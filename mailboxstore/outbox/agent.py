@@ -26,12 +26,12 @@ from mailboxstore.database.access import MailboxDatabase
 from mailboxstore.database.emails import StoredEmail, find_email, read_email
 from mailboxstore.database.units import State, Unit
 from mailboxstore.outbox.hubs import Connect, Hub, HubConnection
+from mailboxstore.outbox.kept import KeptEmail, KeptEmails
 from mailboxstore.outbox.lane import IN_HAND_MAX, Lane
 from mailboxstore.outbox.outcome import Outcome, Refused, decide, refused_before_sending
 from mailboxstore.outbox.reports import Report, Reports
 from mailboxstore.outbox.retry import Backoff
 from mailboxstore.outbox.settlement import Attempt, Settled, release, report_delay, settle
-from mailboxstore.outbox.submission import KeptEmail
 
 READ_BYTES = 512 * 1024
 SWEEP_SECONDS = 60.0
@@ -65,7 +65,7 @@ class OutboxAgent:
         self._clock = world.clock
         self._backoff = backoff
         self._delay_notice_ms = delay_notice_ms
-        self._kept: dict[str, KeptEmail] = {}
+        self._kept = KeptEmails()
         self._lanes = {hub.name: Lane(hub, self, connect, world.clock, backoff) for hub in hubs}
         self._turn = 0
         self._sweeper: asyncio.Task[None] | None = None
@@ -141,9 +141,9 @@ class OutboxAgent:
 
     def accepted(self, unit: Unit, kept: KeptEmail | None) -> None:
         lane = self._lanes[unit.target]
+        if kept is not None:
+            self._kept.add(unit.transfer_key, kept)
         if unit.state == "active":
-            if kept is not None:
-                self._kept[unit.transfer_key] = kept
             lane.put(unit)
         else:
             lane.backlog = True
@@ -171,8 +171,6 @@ class OutboxAgent:
                 state: State = "unknown" if unit.state == "repeat" else "retry"
                 units.set_state(connection, unit.transfer_key, state, reply or unit.last_reply, now_ms)
 
-        for unit in handed:
-            self._kept.pop(unit.transfer_key, None)
         if handed:
             await self._commit(unit_of_work)
 
@@ -190,7 +188,7 @@ class OutboxAgent:
                 lane.wake()
 
     async def attempt(self, lane: Lane, connection: HubConnection | None, unit: Unit) -> HubConnection | None:
-        kept = self._kept.pop(unit.transfer_key, None)
+        kept = self._kept.take(unit.transfer_key)
         while True:
             reused = connection is not None and connection.usable
             if connection is None or not reused:

@@ -23,16 +23,7 @@ from mailboxstore.database.emails import NewEmail, add_email, thread_of
 from mailboxstore.database.mailboxes import folder_by_role, open_change, save_change
 from mailboxstore.database.messages import Placement, place_message
 from mailboxstore.database.units import State, Unit, add_unit
-
-KEPT_BYTES_MAX = 64 * 1024
-
-
-@dataclass(frozen=True)
-class KeptEmail:
-    """What leaves at once, in memory until then."""
-
-    content: bytes
-    sha256: str
+from mailboxstore.outbox.kept import KeptEmail, kept_email
 
 
 class Turns(Protocol):
@@ -43,7 +34,7 @@ class Turns(Protocol):
         ...
 
     def accepted(self, unit: Unit, kept: KeptEmail | None) -> None:
-        """The unit is committed. `kept`: its email, when it is active and small."""
+        """The unit is committed. `kept`: its email, when it is small."""
         ...
 
     def abandoned(self, target: str, state: State) -> None:
@@ -114,7 +105,7 @@ class OutboxSubmission:
             turns.accepted(result.unit, kept)
 
         try:
-            kept = _kept(leaving) if state == "active" else None
+            kept = kept_email(leaving)
             await database.writer.run(lambda connection: self._file(connection, prepared), committed)
         except Exception:
             turns.abandoned(target, state)
@@ -202,13 +193,6 @@ def _place(
         email=email, thread_id=thread_id, size_bytes=new.size_bytes, now_ms=now_ms, flags=SEEN
     )
     return place_message(connection, change, folder, placement)
-
-
-def _kept(leaving: NewEmail) -> KeptEmail | None:
-    content = leaving.content
-    if content.size_bytes > KEPT_BYTES_MAX:
-        return None
-    return KeptEmail(content.read(0, content.size_bytes), leaving.content_sha256)
 
 
 def _received(

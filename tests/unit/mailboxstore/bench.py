@@ -29,7 +29,8 @@ from mailboxstore.database import tables
 from mailboxstore.database.access import MailboxDatabase
 from mailboxstore.database.units import State, Unit
 from mailboxstore.notifications import Notifications
-from mailboxstore.outbox.submission import KeptEmail, OutboxSubmission
+from mailboxstore.outbox.kept import KeptEmail
+from mailboxstore.outbox.submission import OutboxSubmission
 
 STORE = "store-a"
 ALICE = DirectoryRecipient(
