@@ -26,6 +26,7 @@ from foundation.interfaces.authentication import Authentication
 from foundation.interfaces.directory import Credentials
 from foundation.interfaces.mailbox_store import MailboxStore, Notice
 from foundation.interfaces.world import World
+from foundation.world.read_buffers import give_back_read_buffer
 
 _log = logging.getLogger("waypost.clientaccess")
 
@@ -265,6 +266,8 @@ class Connection(asyncio.Protocol):
                     break
                 await self._handle(event)
                 await self.flush()
+                if self._session.idling:
+                    give_back_read_buffer(self._transport)
                 if self._session.upgrading:
                     await self._start_tls()
                 self._follow()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from clientaccess.imap import protocol, watching
 from config.model import Limits
@@ -240,6 +242,33 @@ async def test_starttls(store: MemoryStore, tls: tuple[ssl.SSLContext, ssl.SSLCo
     assert (await talk.ask("LOGIN alice secret"))[-1].startswith(b"t5 OK")
     talk.close()
     await server.stop()
+
+
+def test_idle_gives_the_memory_back_that_is_read_into(
+    store: MemoryStore, tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    async def idle() -> None:
+        server = a_server(store, tls=tls[0])
+        port = await server.start("127.0.0.1", 0, True)
+        reading = await asyncio.open_connection("127.0.0.1", port, ssl=tls[1], server_hostname="localhost")
+        talk = Talk(*reading)
+        await talk.response()
+        await talk.ask("LOGIN alice secret")
+        await talk.ask(b"APPEND INBOX {100000+}\r\n" + b"x" * 100_000)
+        (connection,) = server.open
+        buffer = connection._transport.get_extra_info("uvloop.sslproto").get_buffer(0)
+        inner = buffer[mmap.PAGESIZE : len(buffer) - mmap.PAGESIZE]
+        assert any(inner), "what was sent had more than a page"
+        talk.send(b"a IDLE\r\n")
+        assert await talk.response() == b"+ idling"
+        assert not any(inner)
+        talk.send(b"DONE\r\n")
+        assert await talk.response() == b"a OK Idled"
+        talk.close()
+        await server.stop(grace_seconds=1)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(idle())
 
 
 async def test_implicit_tls(store: MemoryStore, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
