@@ -243,7 +243,10 @@ class Store(Reads):
 
         def unit(connection: Connection, change: MailboxChange) -> tuple[int, ...]:
             folder = folder_by_id(connection, mailbox_id, folder_id)
-            rows = messages.messages_in(connection, folder.folder, wanted, deleted_only=deleted_only)
+            if deleted_only:
+                rows = messages.deleted_in(connection, folder, wanted)
+            else:
+                rows = messages.messages_in(connection, folder.folder, wanted)
             withdraw(connection, database, folder, rows, now_ms)
             messages.remove_messages(connection, change, folder, rows, change.mailbox.user_id, now_ms)
             return tuple(row.uid for row in rows)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from foundation.database.prepared import Prepared
 from foundation.interfaces.mailbox_store import (
     FlagChange,
     FlagEntry,
@@ -27,6 +28,10 @@ KEYWORD_LENGTH_MAX = 200
 EVERYTHING: Ranges = ((1, 2**62),)
 SINGLES_MAX = 16
 """So few are deleted one by one, rather than looking for runs."""
+LATEST_BESIDES = 200
+"""So many messages may have been changed since those with \\Deleted."""
+LATEST_DEARER = 8
+"""A message found by its change costs as much as so many that are passed over by UID."""
 
 
 class MessageRow(NamedTuple):
@@ -91,11 +96,28 @@ def add_messages(connection: Connection, messages: Sequence[NewMessage]) -> None
     statements.ADD_MESSAGE.run_each(connection, messages)
 
 
-def messages_in(
-    connection: Connection, folder: int, ranges: Ranges, *, deleted_only: bool = False
-) -> list[MessageRow]:
+def messages_in(connection: Connection, folder: int, ranges: Ranges) -> list[MessageRow]:
     """Existing messages by UID."""
-    statement = statements.DELETED_IN if deleted_only else statements.MESSAGES_IN
+    return _rows_in(connection, statements.MESSAGES_IN, folder, ranges)
+
+
+def deleted_in(connection: Connection, folder: FolderRow, ranges: Ranges) -> list[MessageRow]:
+    """Those with \\Deleted by UID. They are looked for first among the latest changes, where they mostly are:
+    the folder's count tells when they are all.
+    """
+    if not folder.deleted:
+        return []
+    latest = folder.deleted + LATEST_BESIDES
+    span = min(folder.messages, sum(last - first + 1 for first, last in ranges))
+    if span > LATEST_DEARER * latest:
+        rows = statements.LATEST_DELETED.rows(connection, {"folder": folder.folder, "limit": latest})
+        if len(rows) == folder.deleted:
+            range_of = locate(ranges)
+            return [found for found in (MessageRow(*row) for row in rows) if range_of(found.uid) >= 0]
+    return _rows_in(connection, statements.DELETED_IN, folder.folder, ranges)
+
+
+def _rows_in(connection: Connection, statement: Prepared, folder: int, ranges: Ranges) -> list[MessageRow]:
     range_of = locate(ranges)
     found: list[MessageRow] = []
     for first, last in windows(ranges):

@@ -225,8 +225,9 @@ FLAGS_IN = Prepared(
 FLAGS_SINCE = (
     select(_m.uid, _m.flags, _m.modseq, _m.keywords)
     .where(_in_folder, _m.modseq > bindparam("modseq"))
-    .order_by(_m.uid)
+    .order_by(_m.uid + 0)
 )
+"""By the index of modseqs: SQLite walks a folder whole rather than sorting by what is a key already."""
 UIDS_IN = select(_m.uid).where(_in_folder, _in_window).order_by(_m.uid)
 _messages_in = (
     select(
@@ -244,6 +245,17 @@ _messages_in = (
 )
 MESSAGES_IN = Prepared(_messages_in)
 DELETED_IN = Prepared(_messages_in.where(_m.flags.op("&")(DELETED) != 0))
+_latest = (
+    select(*_messages_in.selected_columns)
+    .where(_in_folder)
+    .order_by(_m.modseq.desc())
+    .limit(bindparam("limit"))
+    .subquery()
+)
+LATEST_DELETED = Prepared(
+    select(_latest).where(_latest.c.flags.op("&")(DELETED) != 0).order_by(_latest.c.uid)
+)
+"""Those among the messages that were changed last, so many of them."""
 SOME_MESSAGES = (
     select(_m.uid, _m.email, _m.flags, _m.size_bytes)
     .where(_in_folder)
@@ -326,7 +338,7 @@ ADD_TOMBSTONE = Prepared(insert(tombstones))
 EXPUNGED_SINCE = (
     select(tombstones.c.uid)
     .where(tombstones.c.folder == bindparam("folder"), tombstones.c.modseq > bindparam("modseq"))
-    .order_by(tombstones.c.uid)
+    .order_by(tombstones.c.uid + 0)
 )
 DELETE_TOMBSTONES = delete(tombstones).where(tombstones.c.folder == bindparam("folder"))
 SOME_TOMBSTONES = (

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from foundation.interfaces.mailbox_store import DELETED, SEEN, FlagChange, Ranges
 from foundation.mail.errors import MailError
+from mailboxstore.database import messages
 from tests.unit.mailboxstore.bench import ALICE, Bench, message, open_bench
 
 ME = ALICE.mailbox_id
@@ -65,6 +67,9 @@ class Folder:
 class MailboxMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(messages, "LATEST_BESIDES", 1)  # both ways to find what is deleted
+        self.patch.setattr(messages, "LATEST_DEARER", 0)
         self.runner = asyncio.Runner()
         self.place = Path(tempfile.mkdtemp(prefix="waypost-property-"))
         self.bench: Bench = self.run(self._open())
@@ -88,6 +93,7 @@ class MailboxMachine(RuleBasedStateMachine):
             raise AssertionError(f"{reason} was expected")
 
     def teardown(self) -> None:
+        self.patch.undo()
         self.run(self.bench.close())
         self.runner.close()
         shutil.rmtree(self.place)

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, Select
 
 from foundation.database.spool import Spool
 from foundation.interfaces.mailbox_store import (
@@ -22,6 +23,7 @@ from foundation.mail.errors import MailError, Unavailable
 from foundation.mail.mime import decode_parts
 from foundation.mail.rendering import summarise
 from mailboxstore.database import messages as units
+from mailboxstore.database import statements
 from mailboxstore.database.emails import NewEmail, add_email
 from tests.unit.mailboxstore.bench import ALICE, BOB, PLAIN, Bench, message, open_bench, pieces
 from tests.unit.mailboxstore.test_store_folders import refused
@@ -182,6 +184,58 @@ async def test_flags_of_ranges_leave_the_others_alone(bench: Bench) -> None:
     assert await bench.uids() == [1, 4, 6, 9, 10]
     folder = await bench.store.folder(ME, "INBOX")
     assert (folder.messages, folder.deleted, folder.size_bytes) == (5, 0, 5 * len(PLAIN))
+
+
+@pytest.mark.parametrize(("changed_since", "scanned"), [(0, False), (3, False), (4, True)])
+async def test_expunge_looks_among_the_latest_changes_first(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, changed_since: int, scanned: bool
+) -> None:
+    monkeypatch.setattr(units, "LATEST_BESIDES", 3)
+    monkeypatch.setattr(units, "LATEST_DEARER", 1)
+    scans: list[object] = []
+    rows_in = units._rows_in
+
+    def counted(*arguments: Any) -> list[units.MessageRow]:
+        scans.append(arguments)
+        return rows_in(*arguments)
+
+    monkeypatch.setattr(units, "_rows_in", counted)
+    for _ in range(20):
+        await bench.append()
+    folder_id = await bench.folder_id()
+    deleted = FlagChange(operation="add", flags=DELETED)
+    await bench.store.change_flags(ME, folder_id, ((4, 4), (9, 9), (17, 17)), deleted)
+    flagged = FlagChange(operation="add", flags=FLAGGED)
+    for uid in range(10, 10 + changed_since):
+        await bench.store.change_flags(ME, folder_id, ((uid, uid),), flagged)
+    assert await bench.store.expunge(ME, folder_id, ((1, 8), (10, 20))) == (4, 17)
+    assert bool(scans) is scanned
+    assert await bench.store.expunge(ME, folder_id, None) == (9,)
+    scans.clear()
+    assert await bench.store.expunge(ME, folder_id, None) == ()
+    assert not scans, "the folder knows that it has none"
+
+
+@pytest.mark.parametrize(
+    ("statement", "by"),
+    [
+        (statements.LATEST_DELETED.statement, "messages USING INDEX messages_by_modseq (folder=?)"),
+        (statements.FLAGS_SINCE, "messages USING INDEX messages_by_modseq (folder=? AND modseq>?)"),
+        (
+            statements.EXPUNGED_SINCE,
+            "tombstones USING COVERING INDEX tombstones_by_modseq (folder=? AND modseq>?)",
+        ),
+    ],
+)
+async def test_changes_are_found_without_the_other_messages(
+    bench: Bench, statement: Select[Any], by: str
+) -> None:
+    def plan(connection: Connection) -> str:
+        text = str(statement.compile(dialect=connection.dialect))
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", (1,) * text.count("?"))
+        return " ".join(str(row[-1]) for row in rows)
+
+    assert f"SEARCH {by}" in await bench.database.readers.run(plan)
 
 
 async def test_expunge_reads_only_what_is_deleted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
