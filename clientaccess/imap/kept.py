@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from weakref import WeakValueDictionary
 
+from clientaccess.imap.left import LeftViews
+
 BYTES_MAX = 32 * 1024 * 1024
 ENTRY_BYTES = 120
 """What a value costs beside its own octets."""
@@ -60,6 +62,7 @@ class KeptFolder:
 class Kept:
     def __init__(self, bytes_max: int = BYTES_MAX) -> None:
         self.bytes_max = bytes_max
+        self.left = LeftViews()
         self._folders: WeakValueDictionary[tuple[str, int], KeptFolder] = WeakValueDictionary()
         self._ticks = 0
         self._at_most = 0

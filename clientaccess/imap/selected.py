@@ -22,16 +22,18 @@ class Selected:
         "read_only",
         "saved",
         "shown_keywords",
+        "uid_validity",
         "view",
     )
 
-    def __init__(self, folder: Folder, read_only: bool, kept: KeptFolder) -> None:
+    def __init__(self, folder: Folder, read_only: bool, kept: KeptFolder, view: View) -> None:
         self.folder_id = folder.folder_id
+        self.uid_validity = folder.uid_validity
         self.kept = kept
         self.read_only = read_only
         self.modseq = folder.highest_modseq
         """Everything up to this modseq is known."""
-        self.view = View()
+        self.view = view
         self.pending: list[int] = []
         """UIDs that are gone from the store and still have their number here."""
         self.saved: list[int] = []
@@ -71,13 +73,49 @@ class Selected:
 
 
 async def open_folder(context: Context, folder: Folder, read_only: bool) -> Selected:
-    """Reads UIDs and flags of every message, in batches."""
+    """With UIDs and flags of every message: what changed since a session left the folder, or all in
+    batches.
+    """
+    view = await _left_view(context, folder)
+    if view is None:
+        view = View()
+        async with streaming(context.store.flags(context.mailbox_id, folder.folder_id)) as batches:
+            async for batch in batches:
+                view.extend(batch, folder.first_recent_uid)
     kept = context.kept.folder(folder.folder_id, folder.uid_validity)
-    selected = Selected(folder, read_only, kept)
-    async with streaming(context.store.flags(context.mailbox_id, folder.folder_id)) as batches:
-        async for batch in batches:
-            selected.view.extend(batch, folder.first_recent_uid)
-    return selected
+    return Selected(folder, read_only, kept, view)
+
+
+async def _left_view(context: Context, folder: Folder) -> View | None:
+    """None: there is none, or it does not become what the store says of the folder (one that was restored
+    counts modseqs anew; one that others change just now is read).
+    """
+    left = context.kept.left.take(folder.folder_id, folder.uid_validity)
+    if left is None or left[1] > folder.highest_modseq:
+        return None
+    view, modseq = left
+    changes = await context.store.changes(context.mailbox_id, folder.folder_id, modseq)
+    for uid in changes.expunged:
+        view.remove(uid)
+    for entry in sorted(changes.updated, key=lambda entry: entry.uid):
+        number = view.number(entry.uid)
+        if number:
+            view.update(number, entry)
+        else:
+            view.append(entry, recent=False)
+    if changes.gone or (changes.highest_modseq, len(view)) != (folder.highest_modseq, folder.messages):
+        return None
+    view.begin_again(folder.first_recent_uid)
+    return view
+
+
+def leave(context: Context) -> None:
+    """Nothing is selected any more; what was known of the folder is kept for who selects it next."""
+    selected, context.selected = context.selected, None
+    if selected is not None:
+        for uid in selected.pending:
+            selected.view.remove(uid)
+        context.kept.left.keep(selected.folder_id, selected.uid_validity, selected.view, selected.modseq)
 
 
 async def synchronise(context: Context, selected: Selected, *, expunge: bool, uid: bool = False) -> None:

@@ -10,7 +10,7 @@ from clientaccess.imap.commands import Close, Enable, Namespace, Select
 from clientaccess.imap.context import Context, Done, Misused, Rejected
 from clientaccess.imap.mailboxes import existing
 from clientaccess.imap.messages import selected_of
-from clientaccess.imap.selected import open_folder
+from clientaccess.imap.selected import leave, open_folder
 from foundation.interfaces.mailbox_store import Folder, Refusal
 
 _log = logging.getLogger("waypost.clientaccess")
@@ -39,7 +39,7 @@ async def enable(context: Context, command: Enable) -> Done:
 async def select(context: Context, command: Select) -> Done:
     out = context.out
     if context.selected is not None:
-        context.selected = None  # RFC 3501 6.3.1: also when this SELECT fails
+        leave(context)  # RFC 3501 6.3.1: also when this SELECT fails
         out.write(responses.status(b"*", b"OK", "The previous mailbox is closed", b"CLOSED"))
     name = existing(context, command.mailbox)
     if command.condstore:
@@ -76,7 +76,7 @@ def _write_codes(context: Context, folder: Folder, read_only: bool, uid_next: in
 async def close(context: Context, command: Close) -> Done:
     """CLOSE and UNSELECT: the mailbox is left in any case, what was \\Deleted goes without a word."""
     selected = selected_of(context)
-    context.selected = None
+    leave(context)
     if command.expunge and not selected.read_only:
         try:
             await context.store.expunge(context.mailbox_id, selected.folder_id, None)

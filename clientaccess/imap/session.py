@@ -23,7 +23,7 @@ from clientaccess.imap.context import (
 )
 from clientaccess.imap.parser import BadCharset, Tagged, parse, parse_append, plain_response
 from clientaccess.imap.scanner import Malformed
-from clientaccess.imap.selected import synchronise, tell_expunged
+from clientaccess.imap.selected import leave, synchronise, tell_expunged
 from foundation.interfaces.authentication import Authentication
 from foundation.interfaces.directory import Credentials
 from foundation.interfaces.mailbox_store import MailboxStore, Notice, Refusal
@@ -121,7 +121,7 @@ class Session:
     def left(self) -> None:
         """The connection is gone and nothing runs for it."""
         if self._context is not None:
-            self._context.selected = None
+            leave(self._context)
 
     def bad(self, tag: bytes, sentence: str) -> None:
         """A command that is none. Ends the session after too many in a row."""
@@ -297,7 +297,7 @@ class Session:
 
     async def _logout(self, tag: bytes, command: c.Logout) -> Done:
         if self._context is not None:
-            self._context.selected = None
+            leave(self._context)
         self.bye("Goodbye")
         return Done("Logged out")
 

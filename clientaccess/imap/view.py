@@ -6,6 +6,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from clientaccess.imap import responses
 from clientaccess.imap.commands import SequenceSet
@@ -16,6 +17,7 @@ _RECENT = 64
 _FEW = 8
 """Looking one up costs about as much as passing over so many."""
 _AS_OLD = bytes(bits & _SYSTEM for bits in range(256))
+_IF_SEEN = bytes(bits & SEEN for bits in range(256))
 _AS_RECENT = bytes(bits & _SYSTEM | _RECENT for bits in range(256))
 _SHOWN = tuple(responses.flags(bits & _SYSTEM, recent=bool(bits & _RECENT)) for bits in range(128))
 
@@ -49,6 +51,11 @@ class View:
         """Every keyword seen in the folder."""
         return tuple(self._known_keywords)
 
+    @property
+    def with_keywords(self) -> int:
+        """How many messages have some."""
+        return len(self._keywords)
+
     def append(self, entry: FlagEntry, recent: bool) -> bool:
         """A message not known yet; False when its UID is not behind all others."""
         if entry.uid <= self.last_uid:
@@ -74,6 +81,15 @@ class View:
         self.recent += len(page.uids) - old
         for uid, keywords in page.keywords.items():
             self._set_keywords(uid, keywords)
+
+    def begin_again(self, recent_from: int) -> None:
+        """For another session: from this UID on messages are \\Recent (0: none), and keywords are those in
+        use.
+        """
+        old = bisect_left(self._uids, recent_from) if recent_from else len(self._uids)
+        self._flags = self._flags[:old].translate(_AS_OLD) + self._flags[old:].translate(_AS_RECENT)
+        self.recent = len(self._uids) - old
+        self._known_keywords = dict.fromkeys(chain.from_iterable(self._keywords.values()))
 
     def _set_keywords(self, uid: int, keywords: tuple[str, ...]) -> None:
         if keywords:
@@ -149,10 +165,7 @@ class View:
 
     def first_unseen(self) -> int:
         """Number of the first message without \\Seen; 0: none."""
-        for index, flags in enumerate(self._flags):
-            if not flags & SEEN:
-                return index + 1
-        return 0
+        return self._flags.translate(_IF_SEEN).find(0) + 1
 
     def recent_uids(self) -> list[int]:
         return [uid for uid, flags in zip(self._uids, self._flags, strict=True) if flags & _RECENT]
