@@ -60,12 +60,12 @@ def changes_since(connection: Connection, mailbox_id: str, folder_id: str, modse
     if row.highest_modseq <= modseq:
         return Changes(highest_modseq=row.highest_modseq, uid_next=row.uid_next)
     values_since = {"folder": row.folder, "modseq": modseq}
-    expunged = connection.execute(statements.EXPUNGED_SINCE, values_since).scalars()
-    updated = connection.execute(statements.FLAGS_SINCE, values_since)
+    expunged = sorted(statements.EXPUNGED_SINCE.rows(connection, values_since))
+    updated = sorted(statements.FLAGS_SINCE.rows(connection, values_since))
     return Changes(
         highest_modseq=row.highest_modseq,
         uid_next=row.uid_next,
-        expunged=tuple(expunged),
+        expunged=tuple(uid for (uid,) in expunged),
         updated=tuple(
             FlagEntry(uid, flags, modseq, unpack_keywords(keywords))
             for uid, flags, modseq, keywords in updated

@@ -222,12 +222,12 @@ FLAGS_PAGE = Prepared(
 FLAGS_IN = Prepared(
     select(_m.uid, _m.flags, _m.modseq, _m.keywords).where(_in_folder, _in_window).order_by(_m.uid)
 )
-FLAGS_SINCE = (
+FLAGS_SINCE = Prepared(
     select(_m.uid, _m.flags, _m.modseq, _m.keywords)
     .where(_in_folder, _m.modseq > bindparam("modseq"))
-    .order_by(_m.uid + 0)
+    .order_by(_m.modseq, _m.uid)
 )
-"""By the index of modseqs: SQLite walks a folder whole rather than sorting by what is a key already."""
+"""In the order of the index of modseqs: for another order SQLite walks the whole folder."""
 UIDS_IN = select(_m.uid).where(_in_folder, _in_window).order_by(_m.uid)
 _messages_in = (
     select(
@@ -335,10 +335,10 @@ def columns_in(columns: tuple[Column, ...]) -> Prepared:
 # --- tombstones ---
 
 ADD_TOMBSTONE = Prepared(insert(tombstones))
-EXPUNGED_SINCE = (
+EXPUNGED_SINCE = Prepared(
     select(tombstones.c.uid)
     .where(tombstones.c.folder == bindparam("folder"), tombstones.c.modseq > bindparam("modseq"))
-    .order_by(tombstones.c.uid + 0)
+    .order_by(tombstones.c.modseq, tombstones.c.uid)
 )
 DELETE_TOMBSTONES = delete(tombstones).where(tombstones.c.folder == bindparam("folder"))
 SOME_TOMBSTONES = (

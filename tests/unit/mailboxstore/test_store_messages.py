@@ -7,8 +7,9 @@ import time
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Select
+from sqlalchemy import Connection
 
+from foundation.database.prepared import Prepared
 from foundation.database.spool import Spool
 from foundation.interfaces.mailbox_store import (
     ANSWERED,
@@ -219,7 +220,7 @@ async def test_expunge_looks_among_the_latest_changes_first(
 @pytest.mark.parametrize(
     ("statement", "by"),
     [
-        (statements.LATEST_DELETED.statement, "messages USING INDEX messages_by_modseq (folder=?)"),
+        (statements.LATEST_DELETED, "messages USING INDEX messages_by_modseq (folder=?)"),
         (statements.FLAGS_SINCE, "messages USING INDEX messages_by_modseq (folder=? AND modseq>?)"),
         (
             statements.EXPUNGED_SINCE,
@@ -228,10 +229,10 @@ async def test_expunge_looks_among_the_latest_changes_first(
     ],
 )
 async def test_changes_are_found_without_the_other_messages(
-    bench: Bench, statement: Select[Any], by: str
+    bench: Bench, statement: Prepared, by: str
 ) -> None:
     def plan(connection: Connection) -> str:
-        text = str(statement.compile(dialect=connection.dialect))
+        text = str(statement.statement.compile(dialect=connection.dialect))
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", (1,) * text.count("?"))
         return " ".join(str(row[-1]) for row in rows)
 
@@ -305,6 +306,19 @@ async def test_changes_since(bench: Bench) -> None:
     assert (changes.highest_modseq, changes.uid_next, changes.gone) == (start + 3, 6, False)
     again = await bench.store.changes(ME, folder_id, changes.highest_modseq)
     assert (again.expunged, again.updated) == ((), ())
+
+
+async def test_changes_are_told_by_uid(bench: Bench) -> None:
+    for _ in range(6):
+        await bench.append()
+    folder_id = await bench.folder_id()
+    start = (await bench.store.folder(ME, "INBOX")).highest_modseq
+    for uid in (5, 2, 3):
+        await bench.store.change_flags(ME, folder_id, ((uid, uid),), FlagChange(operation="add", flags=SEEN))
+    for uid in (6, 1):
+        await bench.store.expunge(ME, folder_id, ((uid, uid),), deleted_only=False)
+    changes = await bench.store.changes(ME, folder_id, start)
+    assert changes.expunged == (1, 6) and [entry.uid for entry in changes.updated] == [2, 3, 5]
 
 
 async def test_contents_are_shared_and_collected(bench: Bench) -> None:
