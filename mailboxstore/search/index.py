@@ -44,7 +44,7 @@ COMMIT;
 
 Place = Literal["anywhere", "body"]
 
-_numbers = msgspec.json.Decoder(set[int])
+_numbers = msgspec.json.Decoder(list[int])
 
 
 class Text(NamedTuple):
@@ -126,8 +126,8 @@ class MailboxIndex:
         self.indexed += len(fit)
         self.unfit |= unfit
 
-    def find(self, needle: str, place: Place) -> set[int]:
-        """Emails that have it; only what `can_find` allows."""
+    def find(self, needle: str, place: Place) -> list[int]:
+        """Emails that have it, each once; only what `can_find` allows."""
         phrase = '"' + needle.replace('"', '""') + '"'
         query = phrase if place == "anywhere" else f"body : {phrase}"
         # As one text, read in one go: a row for each email costs half as much again as finding it.

@@ -59,7 +59,7 @@ log = logging.getLogger("waypost.mailboxstore")
 
 
 class Hits(NamedTuple):
-    emails: set[int]
+    emails: list[int]
     last_email: int
     """Of all emails up to this one the index knows, but for those in `unfit`."""
     unfit: frozenset[int]

@@ -10,8 +10,7 @@ import asyncio
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
@@ -41,9 +40,13 @@ class Members:
         """The greatest; 0: none."""
         return max(self.emails, default=0)
 
-    async def of_emails(self, emails: AbstractSet[int]) -> set[int]:
+    async def of_emails(self, emails: Collection[int]) -> set[int]:
         """UIDs of those of the emails that are in the folder."""
-        return await self._uids_where(emails.__contains__) if emails else set()
+        if not emails:
+            return set()
+        if len(emails) == len(self.emails) and array("Q", emails) == self.emails:
+            return set(self.uids)
+        return await self._uids_where(frozenset(emails).__contains__)
 
     async def later_than(self, email: int) -> set[int]:
         """UIDs of later emails."""

@@ -39,6 +39,14 @@ def test_it_finds_what_looking_at_each_finds(
     assert members.last_email == max(folder, default=0)
 
 
+async def test_the_emails_of_the_whole_folder_and_of_another() -> None:
+    members = members_of([3, 4, 9])
+    assert await members.of_emails([3, 4, 9]) == {5, 7, 9}
+    assert await members.of_emails([9, 3, 4]) == {5, 7, 9}
+    assert await members.of_emails([3, 4, 8]) == {5, 7}
+    assert await members_of([4, 3, 9]).of_emails([3, 4, 9]) == {5, 7, 9}
+
+
 async def test_others_have_their_turn_while_a_large_folder_is_looked_through() -> None:
     members = members_of(list(range(1, 3 * MESSAGES_A_TURN + 1)))
     turns = 0
