@@ -26,7 +26,7 @@ THROUGH_THE_HUB = 600
 TIMES = 10
 """What is over at once is done so often."""
 _COMMANDS: tuple[tuple[str, str, str, float], ...] = (
-    ("select", "SELECT", "SELECT INBOX", CONSTANT),
+    ("select", "SELECT again", "SELECT INBOX", CONSTANT),
     ("one", "FETCH BODY[] of one in the middle", "FETCH {middle} BODY.PEEK[]", CONSTANT),
     ("flags", "FETCH FLAGS of all", "FETCH 1:* (UID FLAGS)", LINEAR),
     ("envelope", "FETCH ENVELOPE of all", "FETCH 1:* ENVELOPE", LINEAR),

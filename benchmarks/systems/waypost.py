@@ -110,7 +110,9 @@ class Waypost:
         return (self._process.pid,)
 
     def forget_caches(self, user: User) -> None:
-        """What Client Access keeps is gone with the last session that had the mailbox selected."""
+        """What Client Access keeps of messages is gone with the last session that had the mailbox selected,
+        but for UIDs and flags, as Dovecot's index has them.
+        """
 
     async def _run(self, *arguments: str) -> None:
         process = await asyncio.create_subprocess_exec(
