@@ -11,7 +11,7 @@ import pytest
 from tests.harness.commands import waypost
 from tests.harness.mail import User
 from tests.harness.organisation import Organisation
-from tests.harness.patience import patient
+from tests.harness.patience import patient, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
@@ -31,6 +31,16 @@ def until_bye(connection: imaplib.IMAP4) -> bytes:
         if line.startswith(b"* BYE"):
             break
     return line
+
+
+async def until_left(organisation: Organisation, store: str) -> None:
+    """Until then the store takes mail for the mailbox that is left."""
+
+    async def look() -> bool:
+        told = [entry["message"] for entry in organisation.log if entry["server"] == store]
+        return "mailbox disconnected" in told
+
+    await until(look, f"{store} knows that its mailbox is left")
 
 
 async def test_a_user_gets_another_mailbox_and_the_old_one_again(organisation: Organisation) -> None:
@@ -54,6 +64,7 @@ async def test_a_user_gets_another_mailbox_and_the_old_one_again(organisation: O
     await alice.wait_for(later)
     await rehome(organisation, bob, "store-b")
     await bob.wait_for(first)
+    await until_left(organisation, "store-a")
     last = await alice.send(bob)
     await bob.wait_for(last, seconds=45)
     assert await bob.count(under_way) == 0
