@@ -210,7 +210,6 @@ def spare_what_stays() -> None:
     """The garbage collector leaves alone what the start made, and looks at new objects by the thousand: a
     look at everything stops a server for 50 ms.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS_BEFORE_COLLECTION)
 

@@ -5,7 +5,6 @@ Small content that was just written is kept in memory for its first sending, wit
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 
 from foundation.database.content import content_spool, secure
@@ -14,6 +13,7 @@ from foundation.database.readers import Readers
 from foundation.database.spool import Spool
 from foundation.database.writer import Writer
 from foundation.mail.headers import header_block
+from foundation.recent import Recent
 from hubtransport.queues import statements
 from hubtransport.queues.records import QueuedMessage
 
@@ -31,8 +31,7 @@ class QueueStore:
         self.readers = readers
         self.header_bytes_max = header_bytes_max
         self._files = files
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
-        self._kept_bytes = 0
+        self._kept: Recent[int, bytes] = Recent(KEPT_BYTES_MAX)
 
     def spool(self) -> Spool:
         """For content that is to be stored."""
@@ -44,12 +43,8 @@ class QueueStore:
 
     def keep(self, content_id: int, content: bytes) -> None:
         """Remembers content that was just committed."""
-        if len(content) > KEPT_CONTENT_BYTES_MAX:
-            return
-        self._kept[content_id] = content
-        self._kept_bytes += len(content)
-        while self._kept_bytes > KEPT_BYTES_MAX:
-            self._kept_bytes -= len(self._kept.popitem(last=False)[1])
+        if len(content) <= KEPT_CONTENT_BYTES_MAX:
+            self._kept.keep(content_id, content, len(content))
 
     async def chunks(self, message: QueuedMessage) -> AsyncIterator[bytes]:
         """The message as it leaves: the prefix, then the content. Raises MailError, ContentMissing."""

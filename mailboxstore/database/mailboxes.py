@@ -19,6 +19,8 @@ from mailboxstore.database.names import FIRST_FOLDERS
 
 PURGED_AT_ONCE = 200
 
+Roles = tuple[()] | tuple[str] | tuple[str, str]
+
 
 def no_mailbox() -> Refusal:
     return Refusal("NONEXISTENT", "There is no such mailbox", 550, "5.1.1")
@@ -29,8 +31,8 @@ def find_mailbox(connection: Connection, mailbox_id: str) -> Mailbox | None:
     return Mailbox(*row) if row else None
 
 
-def open_change(connection: Connection, mailbox_id: str, roles: Sequence[str] = ()) -> MailboxChange:
-    """With the folders of at most two roles, which cost no query of their own then.
+def open_change(connection: Connection, mailbox_id: str, roles: Roles = ()) -> MailboxChange:
+    """With the folders of these roles, which cost no query of their own then.
 
     Refusal NONEXISTENT (550 5.1.1).
     """
@@ -40,7 +42,7 @@ def open_change(connection: Connection, mailbox_id: str, roles: Sequence[str] = 
     return change
 
 
-def find_change(connection: Connection, mailbox_id: str, roles: Sequence[str] = ()) -> MailboxChange | None:
+def find_change(connection: Connection, mailbox_id: str, roles: Roles = ()) -> MailboxChange | None:
     """The same; None: there is no such mailbox."""
     if not roles:
         mailbox = find_mailbox(connection, mailbox_id)
@@ -82,8 +84,8 @@ def save_changes(connection: Connection, changes: Sequence[MailboxChange]) -> No
 
 def is_connected(connection: Connection, mailbox_id: str) -> bool | None:
     """None: there is no such mailbox yet."""
-    connected: bool | None = statements.MAILBOX_CONNECTED.scalar(connection, {"mailbox_id": mailbox_id})
-    return connected
+    mailbox = find_mailbox(connection, mailbox_id)
+    return None if mailbox is None else mailbox.connected
 
 
 def make_mailbox(
@@ -207,10 +209,8 @@ def disconnected_mailboxes(connection: Connection, after: str, limit: int) -> li
 
 def purge_step(connection: Connection, mailbox_id: str) -> bool:
     """Removes a small part of a disconnected mailbox; False when it is gone, or connected again."""
-    if is_connected(connection, mailbox_id) is not False:
-        return False
     found = find_mailbox(connection, mailbox_id)
-    if found is None:
+    if found is None or found.connected:
         return False
     mailbox = found.mailbox
     row = connection.execute(statements.FOLDERS_IN, {"mailbox": mailbox}).first()

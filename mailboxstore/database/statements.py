@@ -40,9 +40,6 @@ _MAILBOX_COLUMNS = (
 MAILBOX_COLUMN_COUNT = len(_MAILBOX_COLUMNS)
 ADD_MAILBOX = insert(mailboxes)
 FIND_MAILBOX = Prepared(select(*_MAILBOX_COLUMNS).where(_b.mailbox_id == bindparam("mailbox_id")))
-MAILBOX_CONNECTED = Prepared(
-    select(_b.disconnected_at_ms.is_(None)).where(_b.mailbox_id == bindparam("mailbox_id"))
-)
 CONNECTED_MAILBOXES = (
     select(_b.mailbox_id)
     .where(_b.disconnected_at_ms.is_(None), _b.mailbox_id > bindparam("after"))

@@ -18,6 +18,7 @@ from foundation.interfaces.mailbox_store import Notice
 from foundation.interfaces.world import World
 from foundation.mail.envelope import Transfer
 from foundation.mail.errors import MailError
+from foundation.recent import Recent
 from foundation.smtp.client import ConnectionBroken, ConnectionFailed
 from foundation.smtp.reply import Reply
 from foundation.smtp.sending import SendResult
@@ -26,7 +27,7 @@ from mailboxstore.database.access import MailboxDatabase
 from mailboxstore.database.emails import StoredEmail, find_email, read_email
 from mailboxstore.database.units import State, Unit
 from mailboxstore.outbox.hubs import Connect, Hub, HubConnection
-from mailboxstore.outbox.kept import KeptEmail, KeptEmails
+from mailboxstore.outbox.kept import ALL_KEPT_BYTES_MAX, KeptEmail
 from mailboxstore.outbox.lane import IN_HAND_MAX, Lane
 from mailboxstore.outbox.outcome import Outcome, Refused, decide, refused_before_sending
 from mailboxstore.outbox.reports import Report, Reports
@@ -65,7 +66,7 @@ class OutboxAgent:
         self._clock = world.clock
         self._backoff = backoff
         self._delay_notice_ms = delay_notice_ms
-        self._kept = KeptEmails()
+        self._kept: Recent[str, KeptEmail] = Recent(ALL_KEPT_BYTES_MAX)
         self._lanes = {hub.name: Lane(hub, self, connect, world.clock, backoff) for hub in hubs}
         self._turn = 0
         self._sweeper: asyncio.Task[None] | None = None
@@ -142,7 +143,7 @@ class OutboxAgent:
     def accepted(self, unit: Unit, kept: KeptEmail | None) -> None:
         lane = self._lanes[unit.target]
         if kept is not None:
-            self._kept.add(unit.transfer_key, kept)
+            self._kept.keep(unit.transfer_key, kept, len(kept.content))
         if unit.state == "active":
             lane.put(unit)
         else:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from itertools import compress
 from sqlalchemy import Connection
 
 from foundation.database.readers import Readers
+from foundation.recent import Recent
 from mailboxstore.database.changes import FolderRow
 from mailboxstore.search import statements
 
@@ -72,19 +72,17 @@ class Members:
 class FolderMembers:
     def __init__(self, readers: Readers) -> None:
         self._readers = readers
-        self._kept: OrderedDict[int, tuple[tuple[int, int], Members]] = OrderedDict()
-        self._count = 0
+        self._kept: Recent[int, tuple[tuple[int, int], Members]] = Recent(KEPT_MESSAGES_MAX)
 
     async def of(self, folder: FolderRow) -> Members:
         """As of the row, or a little later."""
         state = (folder.uid_next, folder.messages)
         known = self._kept.get(folder.folder)
         if known is not None and known[0] == state:
-            self._kept.move_to_end(folder.folder)
             return known[1]
         members = await self._read(folder.folder)
         if len(members.uids) == folder.messages and members.emails_as_of(folder) is not None:
-            self._keep(folder.folder, state, members)
+            self._kept.keep(folder.folder, (state, members), folder.messages)
         return members
 
     async def _read(self, folder: int) -> Members:
@@ -103,13 +101,3 @@ class FolderMembers:
             if len(page.uids) < MESSAGES_A_PAGE:
                 break
         return members
-
-    def _keep(self, folder: int, state: tuple[int, int], members: Members) -> None:
-        old = self._kept.pop(folder, None)
-        if old is not None:
-            self._count -= len(old[1].uids)
-        self._kept[folder] = (state, members)
-        self._count += len(members.uids)
-        while self._count > KEPT_MESSAGES_MAX:
-            _, (_, oldest) = self._kept.popitem(last=False)
-            self._count -= len(oldest.uids)

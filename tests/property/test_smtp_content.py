@@ -1,6 +1,7 @@
 """Any split of the input gives the same; what is written is what is read; nothing crashes a parser."""
 
 import contextlib
+import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +9,14 @@ from hypothesis import strategies as st
 from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.mail.errors import MailError
 from foundation.smtp.command import encode_mail, encode_rcpt, parse_mail, parse_rcpt, split_command
-from foundation.smtp.content import BareNewlines, DataReader, DataWriter, TextGuard, parse_bdat
+from foundation.smtp.content import (
+    BareNewlines,
+    DataReader,
+    DataWriter,
+    TextGuard,
+    has_bare_newlines,
+    parse_bdat,
+)
 from foundation.smtp.lines import InputBuffer, LineTooLong
 from foundation.smtp.reply import ReplyError, ReplyReader
 
@@ -36,6 +44,12 @@ def read(pieces: list[bytes], policy: BareNewlines, line_max: int) -> tuple[byte
             content += reader.feed(piece)
             rest += reader.rest
     return content, reader.finished, rest, guard.problem is not None
+
+
+@settings(max_examples=300)
+@given(NASTY)
+def test_a_bare_newline_is_half_of_a_pair(data: bytes) -> None:
+    assert has_bare_newlines(data) == bool(re.search(rb"\r(?!\n)|(?<!\r)\n", data))
 
 
 @settings(max_examples=300)

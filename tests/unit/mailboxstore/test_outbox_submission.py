@@ -10,7 +10,7 @@ import pytest
 
 from foundation.interfaces.mailbox_store import SEEN, Refusal
 from mailboxstore.database.units import units_page
-from mailboxstore.outbox.kept import KEPT_BYTES_MAX, KeptEmail, KeptEmails
+from mailboxstore.outbox.kept import KEPT_BYTES_MAX, KeptEmail
 from tests.unit.mailboxstore.bench import ALICE, BOB, PLAIN, Bench, message, open_bench
 from tests.unit.mailboxstore.test_store_folders import refused
 
@@ -51,17 +51,6 @@ async def test_what_is_small_stays_in_memory_until_it_leaves(bench: Bench) -> No
     waits, leaves, large = bench.turns.kept
     assert waits == leaves == KeptEmail(PLAIN, sha256(PLAIN).hexdigest())
     assert large is None
-
-
-def test_the_oldest_kept_emails_go_when_they_are_too_much() -> None:
-    kept = KeptEmails(all_bytes_max=25)
-    emails = {f"k{number}": KeptEmail(b"x" * 10, f"{number}") for number in range(4)}
-    for key, email in emails.items():
-        kept.add(key, email)
-    assert [kept.take(key) for key in emails] == [None, None, emails["k2"], emails["k3"]]
-    assert kept.take("k3") is None
-    kept.add("k4", KeptEmail(b"x" * 25, "4"))
-    assert kept.take("k4") is not None, "what was taken counts no more"
 
 
 async def test_repeat_of_a_key_changes_nothing(bench: Bench) -> None:
