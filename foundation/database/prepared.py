@@ -66,8 +66,14 @@ class Prepared:
         """How many rows it changed."""
         driver = _driver(connection)
         if driver is None:
-            return int(connection.execute(self.statement, values).rowcount)
-        return self._run(connection, driver, values).rowcount
+            # SQLAlchemy forgets the count of an insert unless it is asked for.
+            options = {"preserve_rowcount": True}
+            count = int(connection.execute(self.statement, values, execution_options=options).rowcount)
+        else:
+            count = self._run(connection, driver, values).rowcount
+        if count < 0:
+            raise RuntimeError("the database did not say how many rows were changed")
+        return count
 
     def run_each(self, connection: Connection, all_values: Sequence[Values]) -> None:
         """Once for each; nothing for none."""

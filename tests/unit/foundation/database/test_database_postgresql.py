@@ -9,10 +9,24 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, Text, func, insert, select, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.exc import IntegrityError
 
 from foundation.database.engine import SchemaError, open_engine, prepare_schema, version_table
+from foundation.database.prepared import Prepared
 from foundation.database.readers import Readers
 from foundation.database.writer import Writer
 from foundation.mail.errors import MailError
@@ -109,6 +123,15 @@ async def test_a_lost_connection_is_451_and_then_made_anew(writer: Writer, engin
     assert (failed.value.code, failed.value.status) == (451, "4.3.0")
     await writer.run(lambda connection: add(connection, "kept"))
     assert await writer.run(notes) == ["kept"]
+
+
+async def test_an_insert_of_what_it_selects_says_whether_it_added(writer: Writer) -> None:
+    given = bindparam("text", type_=Text)
+    there = select(NOTES.c.id).where(NOTES.c.text == given).exists()
+    new = Prepared(insert(NOTES).from_select(["text"], select(given).where(~there)))
+    added = [await writer.run(lambda c, note=note: new.run(c, {"text": note})) for note in "aab"]  # type: ignore[misc]
+    assert added == [1, 0, 1]
+    assert await writer.run(notes) == ["a", "b"]
 
 
 async def test_a_reader_sees_one_snapshot(engine: Engine, executor: ThreadExecutor) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    CursorResult,
     Integer,
     LargeBinary,
     MetaData,
@@ -23,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from foundation.database import prepared
 from foundation.database.engine import open_engine, sqlite_url, writing
 from foundation.database.prepared import Prepared
 
@@ -104,3 +106,24 @@ def test_other_names_or_a_list_are_a_mistake(connection: Connection) -> None:
     several = Prepared(select(NOTES.c.id).where(NOTES.c.id.in_(bindparam("ids", expanding=True))))
     with pytest.raises(ValueError, match="a list"):
         several.rows(connection, {"ids": [1, 2]})
+
+
+@pytest.mark.parametrize("by_the_driver", [True, False])
+def test_an_insert_of_what_it_selects_says_whether_it_added(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, by_the_driver: bool
+) -> None:
+    if not by_the_driver:
+        monkeypatch.setattr(prepared, "_driver", lambda connection: None)
+    name = bindparam("name", type_=String)
+    there = select(NOTES.c.id).where(NOTES.c.name == name).exists()
+    add = Prepared(insert(NOTES).from_select(["name"], select(name).where(~there)))
+    assert [add.run(connection, {"name": given}) for given in ("one", "one", "two")] == [1, 0, 1]
+
+
+def test_a_count_that_the_database_does_not_tell_is_no_answer(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared, "_driver", lambda connection: None)
+    monkeypatch.setattr(CursorResult, "rowcount", -1)
+    with pytest.raises(RuntimeError, match="how many rows"):
+        Prepared(insert(NOTES)).run(connection, {"name": "one"})
