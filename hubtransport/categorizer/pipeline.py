@@ -14,7 +14,7 @@ from hubtransport.categorizer.comply import AgentChain, comply
 from hubtransport.categorizer.decision import Candidate, Context, Decision
 from hubtransport.categorizer.expand import expand, merge
 from hubtransport.categorizer.resolve import resolve
-from hubtransport.categorizer.route import Share, bifurcate, route
+from hubtransport.categorizer.route import Share, bifurcate, refuse_return, route
 from hubtransport.queues.records import QueuedMessage
 
 ROUNDS_MAX = 8
@@ -82,7 +82,9 @@ class _Run:
 
 
 async def categorize(message: QueuedMessage, context: Context, chain: AgentChain) -> Categorized:
-    """Raises MailError (temporary) while the directory can't be asked."""
+    """Raises MailError (temporary) while the directory can't be asked, or is not the one that the hub before
+    has read.
+    """
     run = _Run(context)
     await run.settle(
         [
@@ -99,6 +101,7 @@ async def categorize(message: QueuedMessage, context: Context, chain: AgentChain
     routed: list[Candidate] = []
     for candidate in run.settled:
         with_route, decision = route(candidate, context)
+        refuse_return(with_route, message.source)
         routed.append(with_route)
         run.decisions.append(decision)
     return Categorized(

@@ -61,6 +61,8 @@ class CategorizerWorker:
         self._stored = False
         """There may be messages that are in the database alone."""
         self._loading = False
+        self._left: set[int] = set()
+        """Rows that left the memory since the page that is being read was asked for."""
         self._reload: asyncio.TimerHandle | None = None
         self._stopping = False
 
@@ -133,8 +135,10 @@ class CategorizerWorker:
         self._look()
 
     async def _load(self) -> None:
-        """A page of the submission queue."""
+        """A page of the submission queue, without what was done while it was read."""
         count = PAGE + len(self._known)
+        self._stored = False
+        self._left.clear()
         try:
             page = await self._store.readers.run(lambda connection: load(connection, 0, count))
         except MailError as error:
@@ -144,8 +148,8 @@ class CategorizerWorker:
             return
         finally:
             self._loading = False
-        fresh = [message for message in page if message.id not in self._known]
-        self._stored = len(page) == count
+        fresh = [message for message in page if message.id not in self._known | self._left]
+        self._stored = self._stored or len(page) == count
         self._known.update(message.id for message in fresh)
         self._waiting.extend(fresh)
 
@@ -200,7 +204,7 @@ class CategorizerWorker:
             raise
 
     async def _defer(self, message: QueuedMessage, error: MailError) -> None:
-        """The directory can't be asked now."""
+        """It can't be decided now where the message goes."""
         now_ms = self._world.clock.now_ms()
         if message.expires_at_ms <= now_ms:
             expired = MailError(
@@ -218,7 +222,7 @@ class CategorizerWorker:
                 server=self._server,
                 recipients=tuple(queued.recipient.address for queued in message.recipients),
                 reply=str(error),
-                reason="the directory can't be asked now",
+                reason="it can't be decided now where it goes",
             )
             await self._store.writer.run(
                 lambda connection: crashed(connection, message.id, message.crashes, False, (event,))
@@ -275,6 +279,8 @@ class CategorizerWorker:
     def _forget(self, message: int) -> None:
         self._known.discard(message)
         self._attempts.pop(message, None)
+        if self._loading:
+            self._left.add(message)
         if message in self._grown:
             del self._grown[message]
             self._stored = True

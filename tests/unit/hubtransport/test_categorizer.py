@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from config.model import SendConnector
@@ -120,6 +121,23 @@ def message(*recipients: str | Recipient, assessed: str = "", sender: str = "s@e
 
 async def run(book: Book, *recipients: str | Recipient, agents: Sequence[Agent] = ()) -> Categorized:
     return await categorize(message(*recipients), context(book), AgentChain(agents=tuple(agents)))
+
+
+async def test_who_would_go_back_to_the_hub_before_waits(book: Book) -> None:
+    def arrived(source: str, *recipients: str) -> QueuedMessage:
+        return msgspec.structs.replace(message(*recipients), source=source)
+
+    with pytest.raises(MailError) as refused:
+        await categorize(arrived("hub-b", "bob@example.com"), context(book), AgentChain())
+    assert (refused.value.code, refused.value.status) == (451, "4.4.6")
+    book.group("team@example.com", "bob@example.com")
+    for source, address in (
+        ("hub-c", "bob@example.com"),
+        ("hub-b", "alice@example.com"),
+        ("hub-b", "team@example.com"),
+        ("hub-b", "friend@elsewhere.example"),
+    ):
+        assert (await categorize(arrived(source, address), context(book), AgentChain())).shares
 
 
 def ways(result: Categorized) -> dict[str, list[str]]:
