@@ -118,13 +118,16 @@ class DirectoryLookup:
     async def postmaster(self) -> DirectoryRecipient | None:
         return await self._look_up(self._snapshot.postmaster)
 
+    async def refresh(self) -> None:
+        await self._refresh()
+        if self._failure is not None:
+            raise Unavailable("The directory can't be asked now, try again later", 451, "4.3.0")
+
     async def _look_up(self, known: Callable[[], T | None]) -> T | None:
         """From the snapshot; a miss is asked of the directory. Raises Unavailable."""
         found = known()
         if found is None:
-            await self._refresh()
-            if self._failure is not None:
-                raise Unavailable("The directory can't be asked now, try again later", 451, "4.3.0")
+            await self.refresh()
             found = known()
         return found
 

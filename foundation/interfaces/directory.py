@@ -73,6 +73,12 @@ class Directory(Protocol):
         default."""
         ...
 
+    async def refresh(self) -> None:
+        """What is asked from now on is answered by what the directory holds now, or later. Raises Unavailable
+        (451 4.3.0).
+        """
+        ...
+
     def revision(self) -> int:
         """Rises with every change seen; for caches."""
         ...

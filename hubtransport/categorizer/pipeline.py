@@ -14,7 +14,7 @@ from hubtransport.categorizer.comply import AgentChain, comply
 from hubtransport.categorizer.decision import Candidate, Context, Decision
 from hubtransport.categorizer.expand import expand, merge
 from hubtransport.categorizer.resolve import resolve
-from hubtransport.categorizer.route import Share, bifurcate, refuse_return, route
+from hubtransport.categorizer.route import Share, bifurcate, returns, route
 from hubtransport.queues.records import QueuedMessage
 
 ROUNDS_MAX = 8
@@ -82,9 +82,20 @@ class _Run:
 
 
 async def categorize(message: QueuedMessage, context: Context, chain: AgentChain) -> Categorized:
-    """Raises MailError (temporary) while the directory can't be asked, or is not the one that the hub before
-    has read.
+    """Raises MailError (temporary) while the directory can't be asked.
+
+    What would go back to the hub it came from is decided by the newest directory: hubs that go by an older
+    one would send it to and fro until it is refused as a loop (RFC 5321 6.3).
     """
+    result = await _categorize(message, context, chain)
+    routed = (candidate for share in result.shares for candidate in share.recipients)
+    if any(returns(candidate, message.source) for candidate in routed):
+        await context.directory.refresh()
+        result = await _categorize(message, context, chain)
+    return result
+
+
+async def _categorize(message: QueuedMessage, context: Context, chain: AgentChain) -> Categorized:
     run = _Run(context)
     await run.settle(
         [
@@ -101,7 +112,6 @@ async def categorize(message: QueuedMessage, context: Context, chain: AgentChain
     routed: list[Candidate] = []
     for candidate in run.settled:
         with_route, decision = route(candidate, context)
-        refuse_return(with_route, message.source)
         routed.append(with_route)
         run.decisions.append(decision)
     return Categorized(

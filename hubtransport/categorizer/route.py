@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import msgspec
 
 from foundation.mail.address import split_address
-from foundation.mail.errors import MailError
 from hubtransport.categorizer.decision import Candidate, Context, Decision
 from hubtransport.routing.table import Route
 
@@ -38,16 +37,13 @@ def route(candidate: Candidate, context: Context) -> tuple[Candidate, Decision]:
     return msgspec.structs.replace(candidate, route=chosen), decision
 
 
-def refuse_return(candidate: Candidate, source: str) -> None:
-    """MailError 451 4.4.6 for a recipient who would go back to the hub that the message came from, as the
-    same recipient: one of the two hubs reads an older directory, and soon they agree. Sent to and fro
-    meanwhile, the message would be refused as a loop (RFC 5321 6.3) within milliseconds.
+def returns(candidate: Candidate, source: str) -> bool:
+    """Whether the recipient would go back to the hub that the message came from, as the same recipient: one
+    of the two hubs has read the directory before the other.
     """
     stays = candidate.entry is not None and candidate.position is not None and not candidate.brought_by
     group = candidate.route.group if candidate.route is not None else None
-    if stays and group is not None and source in group.hubs:
-        address = candidate.recipient.address
-        raise MailError(451, "4.4.6", f"{source} sent {address} here, where it would go back: it waits")
+    return stays and group is not None and source in group.hubs
 
 
 def bifurcate(candidates: Sequence[Candidate]) -> tuple[Share, ...]:

@@ -204,7 +204,7 @@ class CategorizerWorker:
             raise
 
     async def _defer(self, message: QueuedMessage, error: MailError) -> None:
-        """It can't be decided now where the message goes."""
+        """The directory can't be asked now."""
         now_ms = self._world.clock.now_ms()
         if message.expires_at_ms <= now_ms:
             expired = MailError(
@@ -222,7 +222,7 @@ class CategorizerWorker:
                 server=self._server,
                 recipients=tuple(queued.recipient.address for queued in message.recipients),
                 reply=str(error),
-                reason="it can't be decided now where it goes",
+                reason="the directory can't be asked now",
             )
             await self._store.writer.run(
                 lambda connection: crashed(connection, message.id, message.crashes, False, (event,))

@@ -174,8 +174,14 @@ class Worker:
         refused = set(_numbers(answer.code.split(" ")[1])) if answer.code.startswith("MODIFIED") else set()
         if not refused <= set(wanted):
             raise Broken(f"MODIFIED names {refused} of {wanted}")
+        # The other one may have taken it away again since: then both are told, one after the other.
+        told = {
+            int(items[b"UID"])
+            for _, items in self.client.fetched
+            if b"UID" in items and flag.encode() in items.get(b"FLAGS", ())
+        }
         for uid, flags in self._belief.flags().items():
-            if uid in wanted and uid not in refused and flags is not None and flag not in flags:
+            if uid in wanted and uid not in refused | told and flags is not None and flag not in flags:
                 raise Broken(f"UID {uid} was stored unless changed, and has not got {flag}: {flags}")
 
     async def _fetch_changes(self) -> None:

@@ -103,6 +103,9 @@ class FewUsers:
     def changed(self) -> None:
         self._revision += 1
 
+    async def refresh(self) -> None:
+        return None
+
     def revision(self) -> int:
         return self._revision
 
