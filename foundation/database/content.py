@@ -35,7 +35,7 @@ from sqlalchemy import (
 from foundation.database.executor import Executor
 from foundation.database.files import ContentFile, ContentFiles, ContentUnreadable, Disk
 from foundation.database.prepared import Prepared
-from foundation.database.spool import Spool, Tail, no_room
+from foundation.database.spool import Spool, Stored, no_room
 from foundation.mail.errors import MailError, Unavailable
 
 log = logging.getLogger("waypost.database")
@@ -119,7 +119,7 @@ class Contents:
 
     # --- writing
 
-    def write(self, connection: Connection, content: Spool | Tail, references: int = 1) -> int:
+    def write(self, connection: Connection, content: Stored, references: int = 1) -> int:
         """Stores all of it and returns the new content's id. Ids are never given twice.
 
         Raises MailError 452 4.3.1, 451 4.3.0; Unavailable when the spool was closed meanwhile.
@@ -145,7 +145,7 @@ class Contents:
             raise Unavailable("The message was given up while it was being stored")
         return content_id
 
-    def is_whole(self, connection: Connection, content_id: int, same: Spool | Tail) -> bool:
+    def is_whole(self, connection: Connection, content_id: int, same: Stored) -> bool:
         """Whether stored content can be referred to in the place of the same that has come anew."""
         if same.size_bytes <= INLINE_BYTES:
             return True
@@ -245,7 +245,7 @@ def content_spool(files: ContentFiles | None) -> Spool:
     return Spool(files.create, INLINE_BYTES)
 
 
-async def secure(files: ContentFiles | None, content: Spool | Tail) -> None:
+async def secure(files: ContentFiles | None, content: Stored) -> None:
     """Syncs large content before its unit of work, so that no other unit waits for it.
 
     Raises MailError 452 4.3.1, 451 4.3.0.
@@ -266,7 +266,7 @@ def _folder(connection: Connection, file: str) -> ContentFiles:
     return files
 
 
-def _kept_file(content: Spool | Tail) -> ContentFile | None:
+def _kept_file(content: Stored) -> ContentFile | None:
     """The content's own file, if it has one: synced, and kept from now on if a committed row names it."""
     file = content.file
     if file is None:

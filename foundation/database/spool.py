@@ -11,7 +11,8 @@ import mmap
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Protocol
+from dataclasses import dataclass
+from typing import IO, ClassVar, Protocol
 
 from foundation.database.files import ContentFile
 from foundation.mail.errors import MailError
@@ -198,6 +199,36 @@ class Tail:
 
     def chunks(self, size: int = PIECE_BYTES) -> Iterator[bytes]:
         return self.spool.chunks(size, self.start)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Content that was there already when it was announced by its digest, and did not come again. It is
+    referred to by that; as soon as somebody would have to read it, it is gone.
+    """
+
+    sha256: str
+    size_bytes: int
+
+    start: ClassVar[int] = 0
+    file: ClassVar[ContentFile | None] = None
+    closed: ClassVar[bool] = False
+
+    @property
+    def known_sha256(self) -> str:
+        return self.sha256
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Raises MailError 451 4.3.0."""
+        raise MailError(451, "4.3.0", "The content was held here, and is gone: send it")
+
+    def chunks(self, size: int = PIECE_BYTES) -> Iterator[bytes]:
+        """Raises MailError 451 4.3.0."""
+        yield self.read(0, size)
+
+
+Stored = Spool | Tail | Held
+"""What can become the content of a message."""
 
 
 async def spool_from(

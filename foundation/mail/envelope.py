@@ -53,3 +53,5 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
     probe: bool = False
     first_attempt: bool = False
     """Nothing was sent under this key before: it need not be looked for. Not said: it may be a repeat."""
+    may_be_held: bool = False
+    """Large content: a receiver that has it, by its digest, may say so, and is sent the prefix alone."""

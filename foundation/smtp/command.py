@@ -2,6 +2,7 @@
 
 A fast pattern takes the addresses of everyday; everything else goes through the full grammar. Between Waypost
 servers, the parameters XWAYPOST-* carry the Transfer; unknown ones of a newer release are skipped.
+XWAYPOST-HELD asks whether the content is there: after the reply CONTENT_IS_HELD it may end with its prefix.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.mail.errors import MailError
 from foundation.mail.xtext import encode_xtext
 from foundation.smtp import parameters
+from foundation.smtp.reply import Reply
 
 PRIVATE_KEYWORD = "XWAYPOST"
 PRIVATE_VERSION = "1"
+
+CONTENT_IS_HELD = Reply.of(250, "2.1.0", "Sender ok, content held")
 
 LINE_BYTES = 512
 """RFC 5321 4.5.3.1.4, with the CRLF."""
@@ -255,6 +259,7 @@ def _take_transfer(given: dict[str, str | None]) -> Transfer | None:
     prefix_bytes = parameters.size(given.pop("XWAYPOST-PREFIX", None) or "0")
     probe = "XWAYPOST-PROBE" in given
     first_attempt = "XWAYPOST-FIRST" in given
+    may_be_held = "XWAYPOST-HELD" in given
     _skip_unknown_private(given)
     if not network_message_id:
         return None
@@ -266,6 +271,7 @@ def _take_transfer(given: dict[str, str | None]) -> Transfer | None:
         content_sha256=sha256,
         probe=probe,
         first_attempt=first_attempt,
+        may_be_held=may_be_held,
     )
 
 
@@ -288,6 +294,8 @@ def _transfer_words(transfer: Transfer) -> list[str]:
         words.append("XWAYPOST-PROBE")
     if transfer.first_attempt:
         words.append("XWAYPOST-FIRST")
+    if transfer.may_be_held:
+        words.append("XWAYPOST-HELD")
     return words
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from foundation.mail.envelope import Recipient, Sender, Transfer
-from foundation.smtp.command import encode_mail, encode_rcpt
+from foundation.smtp.command import CONTENT_IS_HELD, encode_mail, encode_rcpt
 from foundation.smtp.content import DataWriter, encode_bdat
 from foundation.smtp.replies import Broken, ReplyQueue
 from foundation.smtp.reply import Reply
@@ -70,6 +70,7 @@ class Sending:
         self._timeouts = timeouts
         self._lmtp = lmtp
         self._content = content
+        self._prefix_bytes = transfer.prefix_bytes if transfer is not None and transfer.may_be_held else -1
         self._pipelining = "PIPELINING" in features
         self._chunking = "CHUNKING" in features
         self._mail = encode_mail(sender, transfer, features, size_bytes=size_bytes)
@@ -95,7 +96,9 @@ class Sending:
             sender, recipients = await self._envelope_step_by_step(reset)
         self.open = sender.positive
         if self._chunking:
-            final = await self._send_chunks() if self._accepted else ()
+            held = self._prefix_bytes >= 0 and sender == CONTENT_IS_HELD
+            pieces = self._prefix() if held else self._content()
+            final = await self._send_chunks(pieces) if self._accepted else ()
         elif self._accepted or tail:
             final = await self._send_data(asked=bool(tail))
         else:
@@ -171,9 +174,19 @@ class Sending:
             self._queue.expect(self._accepted - 1 - more)
         return SendResult(sender=sender, recipients=recipients, final=await self._finals())
 
-    async def _send_chunks(self) -> tuple[Reply, ...]:
+    async def _prefix(self) -> AsyncIterator[bytes]:
+        missing = self._prefix_bytes
+        if not missing:
+            return
+        async for piece in self._content():
+            yield piece[:missing]
+            missing -= len(piece)
+            if missing <= 0:
+                return
+
+    async def _send_chunks(self, pieces: AsyncIterator[bytes]) -> tuple[Reply, ...]:
         pending = 0
-        async for chunk, last in _chunks(self._content()):
+        async for chunk, last in _chunks(pieces):
             if not last:
                 self._queue.write(chunk, 1)
                 pending += 1

@@ -7,7 +7,7 @@ import msgspec
 
 from foundation.mail.envelope import Sender, Transfer
 from foundation.mail.errors import MailError
-from foundation.smtp.client import ConnectionBroken, SmtpConnection
+from foundation.smtp.client import SINGLE_FLIGHT_BYTES_MAX, ConnectionBroken, SmtpConnection
 from hubtransport.delivery.courier import Content
 from hubtransport.delivery.outcome import Attempt
 from hubtransport.queues.records import Unit
@@ -47,7 +47,7 @@ class SmtpLine:
             sender = await _sender_for(unit, features, content)
         except MailError as error:
             return Attempt(remote=self.remote, refused=error)
-        transfer = transfer_of(unit) if self._private else None
+        transfer = transfer_of(unit, to_store=self._lmtp) if self._private else None
         recipients = [queued.recipient for queued in unit.recipients]
         try:
             result = await self._connection.send(
@@ -72,7 +72,8 @@ class SmtpLine:
         await self._connection.quit()
 
 
-def transfer_of(unit: Unit) -> Transfer:
+def transfer_of(unit: Unit, *, to_store: bool = False) -> Transfer:
+    """A store may have large content already: in the Outbox or in Sent, or for another recipient."""
     message = unit.message
     return Transfer(
         network_message_id=message.network_message_id,
@@ -82,6 +83,7 @@ def transfer_of(unit: Unit) -> Transfer:
         content_sha256=message.content_sha256,
         probe=message.probe,
         first_attempt=unit.attempts == 0 and not unit.pinned,
+        may_be_held=to_store and message.content_bytes > SINGLE_FLIGHT_BYTES_MAX,
     )
 
 

@@ -11,12 +11,13 @@ from typing import TypeVar
 from foundation.database.content import Contents, content_spool, secure
 from foundation.database.files import ContentFiles
 from foundation.database.readers import Readers
-from foundation.database.spool import Spool
+from foundation.database.spool import Held, Spool
 from foundation.database.writer import Writer
 from foundation.interfaces.world import Clock, Executor
+from foundation.mail.rendering import Summary
 from foundation.tracking.statements import Tracking
 from mailboxstore.database import statements
-from mailboxstore.database.emails import NewEmail
+from mailboxstore.database.emails import NewEmail, held_content
 from mailboxstore.database.summaries import Summaries
 
 T = TypeVar("T")
@@ -57,6 +58,16 @@ class MailboxDatabase:
         for email in new:
             if email.content.file is not None and not await self._has(email.content_sha256):
                 await secure(self.files, email.content)
+
+    async def held(self, content_sha256: str) -> tuple[Held, Summary] | None:
+        """Large content that can be delivered without being sent here: it is stored, and what is computed of
+        it is still known.
+        """
+        summary = self.summaries.kept(content_sha256)
+        if summary is None:
+            return None
+        held = await self.readers.run(lambda c: held_content(c, self.contents, content_sha256))
+        return None if held is None else (held, summary)
 
     def spool(self) -> Spool:
         """For content that is to be stored."""

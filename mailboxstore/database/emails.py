@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from foundation.database.content import ContentMissing, Contents
 from foundation.database.files import ContentUnreadable
-from foundation.database.spool import Spool, Tail
+from foundation.database.spool import Held, Stored
 from foundation.mail.listed_fields import Listed, list_fields
 from foundation.mail.rendering import Summary
 from mailboxstore.database import statements
@@ -37,7 +37,7 @@ class NewEmail:
 
     email_id: str
     prefix: bytes
-    content: Spool | Tail
+    content: Stored
     summary: Summary
     content_sha256: str = field(init=False)
 
@@ -88,6 +88,24 @@ def add_email(connection: Connection, contents: Contents, email: NewEmail, refer
             "searched_fields": summary.listed.searched,
         },
     )
+
+
+def held_content(connection: Connection, contents: Contents, content_sha256: str) -> Held | None:
+    """Stored content that new emails can refer to by its digest alone; None if it is not here, or not whole.
+
+    Not what goes on with a field of the prefix before it: what is computed of it depends on that.
+    """
+    content = statements.CONTENT_BY_DIGEST.scalar(connection, {"content_sha256": content_sha256})
+    if content is None:
+        return None
+    try:
+        held = Held(content_sha256, contents.size(connection, content))
+        if contents.is_whole(connection, content, held):
+            folded = contents.read(connection, content, 0, 1) in (b" ", b"\t")
+            return None if folded else held
+    except (ContentMissing, ContentUnreadable):
+        pass
+    return None
 
 
 def list_missing_fields(connection: Connection, contents: Contents, limit: int = LISTED_AT_ONCE) -> int:

@@ -37,6 +37,10 @@ class Summaries:
                     self._kept.popitem(last=False)
         return prefixed(summary, prefix_bytes)
 
+    def kept(self, digest: str) -> Summary | None:
+        """The summary of content that came lately."""
+        return self._kept.get(digest)
+
 
 def _size_of(summary: Summary) -> int:
     """Of what the message makes as large as it likes."""

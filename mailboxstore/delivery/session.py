@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
-from foundation.database.spool import Spool, Tail
+from foundation.database.spool import Held, Spool, Stored, Tail
 from foundation.interfaces.directory import Directory
 from foundation.interfaces.mailbox_store import Notice
 from foundation.mail.envelope import Recipient, Transfer
@@ -20,7 +20,7 @@ from foundation.mail.errors import MailError
 from foundation.mail.headers import protocol_keyword, received_line, return_path_line
 from foundation.mail.rendering import Summary, summarise
 from foundation.pressure.levels import Level, refuse_all
-from foundation.smtp.command import MailCommand
+from foundation.smtp.command import CONTENT_IS_HELD, MailCommand
 from foundation.smtp.reply import Reply
 from foundation.smtp.session import Peer, SessionFacts
 from mailboxstore.database.access import MailboxDatabase
@@ -67,6 +67,8 @@ class DeliverySession:
         self._command: MailCommand | None = None
         self._transfer = Transfer(network_message_id="")
         self._known: tuple[RecipientResult, ...] | None = None
+        self._held: tuple[Held, Summary] | None = None
+        """Content that is here already, if the hub asked for it."""
         self._accepted: list[FiledRecipient] = []
 
     async def greet(self, helo: str, extended: bool) -> None:
@@ -87,7 +89,10 @@ class DeliverySession:
             refuse_all(self._pressure())
         self._transfer = transfer
         self._command = command
-        return None
+        if transfer.may_be_held and self._known is None:
+            digest = transfer.content_sha256
+            self._held = await self._database.held(digest) if digest else None
+        return CONTENT_IS_HELD if self._held is not None else None
 
     async def recipient(self, recipient: Recipient) -> Reply | None:
         result_key = recipient.recipient_id or recipient.address
@@ -123,6 +128,7 @@ class DeliverySession:
         self._command = None
         self._transfer = Transfer(network_message_id="")
         self._known = None
+        self._held = None
         self._accepted = []
 
     def closed(self) -> None:
@@ -142,13 +148,14 @@ class DeliverySession:
         sender = self._command.sender.address if self._command else ""
         stamp = self._stamp(sender, now_ms)
         arrived_prefix = content.read(0, self._prefix_bytes(content))
-        rest = Tail(content, len(arrived_prefix))
-        email = NewEmail(
-            email_id=self._database.identifier(),
-            prefix=stamp + arrived_prefix,
-            content=rest,
-            summary=self._summary(content, rest, len(stamp)),
-        )
+        prefix = stamp + arrived_prefix
+        rest: Stored
+        if self._held is not None and content.size_bytes == transfer.prefix_bytes:
+            rest, summary = self._held[0], prefixed(self._held[1], len(prefix))
+        else:
+            rest = Tail(content, len(arrived_prefix))
+            summary = self._summary(content, rest, len(stamp))
+        email = NewEmail(self._database.identifier(), prefix, rest, summary)
         if transfer.content_sha256 and transfer.content_sha256 != email.content_sha256:
             raise MailError(451, "4.3.0", "The content is not the one that was announced")
         return Delivery(

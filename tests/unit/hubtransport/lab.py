@@ -167,9 +167,9 @@ class StubSession:
 
     async def mail(self, command: MailCommand) -> Reply | None:
         self._server.offered.append(command.transfer)
+        self._command = command
         if self._server.mail_replies:
             return self._server.mail_replies.pop(0)
-        self._command = command
         return None
 
     async def recipient(self, recipient: Recipient) -> Reply | None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.smtp.client import ConnectionFailed
+from foundation.smtp.command import CONTENT_IS_HELD
 from hubtransport.queues.records import Unit
 from tests.harness.patience import until
 from tests.unit.hubtransport.lab import CONTENT, Lab
@@ -53,6 +55,30 @@ async def test_two_sites_one_copy_to_each_and_no_second_assessment(lab: Lab) -> 
     sent = await lab.until_event("SEND", "hub-a", lambda event: event.next_hop == "hub-b")
     received = await lab.until_event("RECEIVE", "hub-b")
     assert received.transfer_key == sent.transfer_key
+
+
+LARGE = CONTENT + b"x" * 70_000 + b"\r\n"
+
+
+async def test_large_content_that_the_store_holds_is_not_sent_to_it(lab: Lab) -> None:
+    await lab.start("hub-a", "hub-b")
+    lab.stores["store-a"].mail_replies = [CONTENT_IS_HELD]
+    await lab.send("bob@example.test", "carol@example.test", content=LARGE)
+    (at_a,) = await lab.stores["store-a"].wait()
+    (at_b,) = await lab.stores["store-b"].wait()
+    assert at_a.transfer is not None and at_b.transfer is not None
+    assert at_a.transfer.content_sha256 == at_b.transfer.content_sha256 == sha256(LARGE).hexdigest()
+    assert len(at_a.content) == at_a.transfer.prefix_bytes and at_a.content.startswith(b"Received: ")
+    assert at_b.content[at_b.transfer.prefix_bytes :] == LARGE
+    await lab.until_idle()
+    assert [event.event for event in await lab.events()][-1] == "SEND"
+
+
+async def test_small_content_is_not_asked_for(lab: Lab) -> None:
+    await lab.start("hub-a")
+    await lab.send("carol@example.test")
+    (delivered,) = await lab.stores["store-a"].wait()
+    assert delivered.transfer is not None and not delivered.transfer.may_be_held
 
 
 async def test_alias_group_and_direct_address_bring_one_copy(lab: Lab) -> None:

@@ -6,11 +6,13 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.mail.errors import MailError
 from foundation.smtp.client import ConnectionFailed, SmtpConnection, Timeouts
+from foundation.smtp.command import CONTENT_IS_HELD
 from foundation.smtp.reply import Reply
 from foundation.smtp.sending import CHUNK_BYTES
 from foundation.world.local_sockets import SMTP_INTERNAL, LocalSockets
@@ -244,6 +246,26 @@ async def test_on_the_same_machine_by_a_local_socket(
     await connection.quit()
     await serve.server.stop(0)  # type: ignore[attr-defined]
     assert os.listdir(tmp_path) == [], "the socket goes with the server"
+
+
+@pytest.mark.parametrize("without", [(), ("PIPELINING",)])
+@pytest.mark.parametrize("prefix", [b"", b"Received: x\r\n"])
+async def test_held_content_is_not_sent(
+    serve: Serve, room: Mailroom, without: tuple[str, ...], prefix: bytes
+) -> None:
+    connection = await opened(await serve(private=True), without)
+    body = b"Subject: x\r\n\r\n" + b"y" * 100_000 + b"\r\n"
+    content = content_of(prefix[:4], prefix[4:] + body[:50], body[50:])
+    asking = msgspec.structs.replace(TRANSFER, prefix_bytes=len(prefix), may_be_held=True)
+    room.refuse["MAIL"] = CONTENT_IS_HELD
+    for transfer, sent in ((asking, prefix), (TRANSFER, prefix + body)):
+        result = await connection.send(Sender(address=""), transfer, (BOB,), content, 200_000)
+        assert result.final[0].positive
+        assert room.received[-1].content == sent
+    del room.refuse["MAIL"]
+    result = await connection.send(Sender(address=""), asking, (BOB,), content, 200_000)
+    assert room.received[-1].content == prefix + body, "the server does not say that it holds it"
+    await connection.quit()
 
 
 async def test_lmtp_over_tls(serve: Serve, room: Mailroom, certificates: Certificates) -> None:

@@ -241,6 +241,7 @@ TRANSFER = Transfer(
     content_sha256="0" * 64,
     probe=True,
     first_attempt=True,
+    may_be_held=True,
 )
 
 
