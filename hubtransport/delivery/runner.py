@@ -274,8 +274,9 @@ class DeliveryRunner:
                 finally:
                     if waiter in waiting:
                         waiting.remove(waiter)
-                    if not waiting:
-                        self._waiters.pop(queue.hop, None)
+                    # others may wait in another one by now
+                    if not waiting and self._waiters.get(queue.hop) is waiting:
+                        del self._waiters[queue.hop]
             return None
         finally:
             queue.idle -= 1
