@@ -273,14 +273,15 @@ class Lane:
             self.finished()
 
     async def _wait_for_work(self) -> bool:
+        """False: none came for long. Who is called may still find that another has taken it."""
         event = asyncio.Event()
         self._idle.append(event)
         try:
             async with asyncio.timeout(IDLE_SECONDS):
                 await event.wait()
+            return True
         except TimeoutError:
-            pass
+            return bool(self._queue)
         finally:
             if event in self._idle:
                 self._idle.remove(event)
-        return bool(self._queue)

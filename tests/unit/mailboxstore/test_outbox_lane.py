@@ -108,6 +108,12 @@ async def stalled(answers: bool) -> tuple[Lane, Work, list[str]]:
     return lane, work, probes
 
 
+async def turns() -> None:
+    """Whoever can run has run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 @pytest.mark.usefixtures("few")
 async def test_what_waits_behind_silent_connections_goes_back_when_the_hub_is_gone() -> None:
     lane, work, probes = await stalled(answers=False)
@@ -129,6 +135,22 @@ async def test_a_slow_hub_gets_one_more_connection_and_is_waited_for() -> None:
     work.answers.set()
     await work.until(lambda: len(work.attempted) == 5)
     assert work.handed_back == []
+    await lane.stop(1)
+
+
+async def test_a_connection_called_for_a_unit_that_another_took_is_kept() -> None:
+    lane, work, _ = await stalled(answers=True)
+    work.answers.set()
+    await work.until(lambda: len(work.attempted) == 5)
+    await turns()
+    before = lane.connections
+    assert len(lane._idle) == before
+    lane.put(unit("5"))
+    taken = lane._queue.popleft()
+    await turns()
+    assert lane.connections == len(lane._idle) == before
+    lane.put(taken)
+    await work.until(lambda: len(work.attempted) == 6)
     await lane.stop(1)
 
 
