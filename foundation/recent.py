@@ -40,6 +40,11 @@ class Recent(Generic[Key, Value]):
         self._entries.move_to_end(key)
         return entry[0]
 
+    def clear(self) -> None:
+        """All of it goes."""
+        self._entries.clear()
+        self.cost = 0
+
     def take(self, key: Key) -> Value | None:
         """It goes."""
         entry = self._entries.pop(key, None)

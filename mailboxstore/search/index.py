@@ -16,6 +16,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from foundation.recent import Recent
+
 NEEDLE_CHARACTERS = (3, 200)
 """Shorter text has no trigram, longer text too many."""
 TEXT_CHARACTERS_MAX = 512 * 1024
@@ -43,6 +45,9 @@ COMMIT;
 """
 
 Place = Literal["anywhere", "body"]
+
+FOUND_CHARACTERS_MAX = 256 * 1024
+"""Of the numbers that were found last, some 40,000: a program that shows a search by the page asks again."""
 
 _numbers = msgspec.json.Decoder(list[int])
 
@@ -75,6 +80,7 @@ class MailboxIndex:
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self._found: Recent[tuple[str, Place], str] = Recent(FOUND_CHARACTERS_MAX)
         _make_private(file)
         self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         try:
@@ -109,6 +115,7 @@ class MailboxIndex:
         unfit = frozenset(text.email for text in texts).difference(email for email, _, _ in fit)
         identifier = texts[-1].email_id if texts and texts[-1].email == last_email else ""
         connection = self._connection
+        self._found.clear()
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.executemany("INSERT INTO texts(rowid, header, body) VALUES (?, ?, ?)", fit)
@@ -128,13 +135,20 @@ class MailboxIndex:
 
     def find(self, needle: str, place: Place) -> list[int]:
         """Emails that have it, each once; only what `can_find` allows."""
+        listed = self._found.get((needle, place))
+        if listed is None:
+            listed = self._look_up(needle, place)
+            self._found.keep((needle, place), listed, len(listed) + len(needle))
+        return _numbers.decode(f"[{listed}]")
+
+    def _look_up(self, needle: str, place: Place) -> str:
         phrase = '"' + needle.replace('"', '""') + '"'
         query = phrase if place == "anywhere" else f"body : {phrase}"
         # As one text, read in one go: a row for each email costs half as much again as finding it.
-        (listed,) = self._connection.execute(
+        found: tuple[str | None] = self._connection.execute(
             "SELECT group_concat(rowid) FROM texts WHERE texts MATCH ?", (query,)
         ).fetchone()
-        return _numbers.decode(f"[{listed or ''}]")
+        return found[0] or ""
 
     def size_bytes(self) -> int:
         return size_of(self.file)

@@ -341,6 +341,22 @@ async def test_a_mailbox_forgotten_before_its_index_is_begun(
     assert not searched.file.exists()
 
 
+def test_what_was_found_is_kept_until_something_comes(tmp_path: Path) -> None:
+    index = MailboxIndex(tmp_path / "index.db")
+    index.add([Text(1, "", "apples", "pears"), Text(2, "", "pears", "apples")], 2)
+    asked: list[str] = []
+    index._connection.set_trace_callback(asked.append)
+    for _ in range(2):
+        assert index.find("pple", "anywhere") == [1, 2]
+        assert index.find("pple", "body") == [2]
+        assert index.find("plum", "body") == []
+    assert sum("group_concat" in statement for statement in asked) == 3
+    index.add([Text(3, "", "", "plums and apples")], 3)
+    assert index.find("pple", "anywhere") == [1, 2, 3]
+    assert (index.find("pple", "body"), index.find("plum", "body")) == ([2, 3], [3])
+    index.close()
+
+
 letters = st.sampled_from('abAÄäßİıſ€\u0301 "*:-\x01\ufffd\ufffe\U0001f600\r\n')
 words = st.text(letters, max_size=12)
 
