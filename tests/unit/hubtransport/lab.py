@@ -30,6 +30,7 @@ from foundation.world.executor import ThreadExecutor
 from hubtransport.categorizer.comply import AgentChain
 from hubtransport.daemon import HubTransport
 from tests.harness.patience import until
+from tests.harness.ports import free_port
 
 LOCALHOST = "127.0.0.1"
 QUICK = Retry(
@@ -278,7 +279,7 @@ class Lab:
         self._plain: list[PlainHost] = []
 
     async def __aenter__(self) -> Lab:
-        ports = _free_ports(16)
+        ports = [free_port() for _ in range(16)]
         certificates = self.folder / "certificates"
         certificates.mkdir()
         now_ms = self.clock.now_ms()
@@ -456,18 +457,6 @@ async def transmit(
         pieces,
         len(content),
     )
-
-
-def _free_ports(count: int) -> list[int]:
-    import socket
-
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind((LOCALHOST, 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def error_reply(code: int, status: str, sentence: str) -> Reply:
