@@ -270,10 +270,10 @@ class ClientAccess:
         ]
 
     def _caller(self, transport: asyncio.BaseTransport) -> str:
-        """Who calls: a server, or the owner of this machine's socket."""
-        if name := self._identity.peer_name(transport):
-            return name
-        return LOCAL if transport.get_extra_info("ssl_object") is None else NAMELESS
+        """Who calls: the owner of this machine's socket, or the name in a certificate."""
+        if transport.get_extra_info("ssl_object") is None:
+            return LOCAL
+        return self._identity.peer_name(transport) or NAMELESS
 
     def _public_certificate(self) -> str:
         file = self._settings.certificate_file or self._topology.certificates / f"{self.name}.pem"

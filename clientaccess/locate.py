@@ -1,12 +1,10 @@
 """Which mailbox store has a user's mailbox, and the way to it: one kept connection for each store.
 
 The store's name comes with the user from the directory, its endpoint from the topology. At the other end must
-be that very store: its certificate, or its local socket, is checked for its name.
+be that very store: its certificate is checked for its name.
 """
 
 from __future__ import annotations
-
-from functools import partial
 
 from config.model import Topology
 from foundation.interfaces.directory import DirectoryRecipient
@@ -40,7 +38,6 @@ class Locator:
                     self._identity.internal_client(),
                     server=store.name,
                     peer_name=self._identity.peer_name,
-                    local=partial(self._identity.local.connect, store.name),
                 )
             )
             proxy = client.interface(MailboxStore)

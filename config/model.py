@@ -337,9 +337,6 @@ class Topology(Settings):
     demo_users: tuple[DemoUser, ...] = ()
     nearest_free_port: AtRestart[bool] = False
     """A busy port of a listener moves to the next free one when `waypost up` starts."""
-    local_sockets: AtRestart[bool] = True
-    """Servers of one machine and user reach each other by Unix sockets in `data/run`, without TLS; the others
-    by mutual TLS. `false`: all of them by mutual TLS."""
 
     @property
     def directory_database(self) -> str:
@@ -365,11 +362,6 @@ class Topology(Settings):
         """Data folder of a server."""
         return self.data / name
 
-    @property
-    def sockets(self) -> Path:
-        """Folder of the servers' Unix sockets."""
-        return self.data / "run"
-
     def control_socket(self, name: str) -> Path:
         """Unix socket of a server's control interface."""
-        return self.sockets / f"{name}.sock"
+        return self.data / "run" / f"{name}.sock"

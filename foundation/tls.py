@@ -3,7 +3,7 @@
 Three roles. Public: towards mail programs and strangers, never asks for a client certificate. Internal
 server: towards Waypost servers, requires a certificate of the private CA. Internal client: shows its own, and
 accepts only servers of that CA. Who the peer is, is read from its certificate (`peer_name`), not from the
-address it was reached by; on the same machine local sockets say it (foundation/world/local_sockets.py).
+address it was reached by.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import asyncio
 import ssl
 from pathlib import Path
 from typing import Any
-
-from foundation.world.local_sockets import LocalSockets, local_peer
 
 SERVER_URI = "waypost://server/"
 """What the URI in a server's certificate starts with; its name follows."""
@@ -38,23 +36,12 @@ class CertificateError(Exception):
 class Identity:
     """Certificates of one server. Contexts are made once, and loaded anew by `reload`."""
 
-    def __init__(
-        self,
-        folder: Path,
-        name: str,
-        *,
-        certificate_file: str = "",
-        key_file: str = "",
-        sockets: Path | None = None,
-    ) -> None:
-        """`certificate_file` and `key_file`: what the public sees instead of the private CA's certificate.
-        `sockets`: where servers of this machine have their local sockets; None: they are not used.
-        """
+    def __init__(self, folder: Path, name: str, *, certificate_file: str = "", key_file: str = "") -> None:
+        """`certificate_file` and `key_file`: what the public sees instead of the private CA's certificate."""
         self._folder = folder
         self.name = name
         self._own = (folder / f"{name}.pem", folder / f"{name}.key")
         self._public = (Path(certificate_file), Path(key_file)) if certificate_file else self._own
-        self.local = LocalSockets(sockets, name)
         self._public_server: ssl.SSLContext | None = None
         self._internal_server: ssl.SSLContext | None = None
         self._internal_client: ssl.SSLContext | None = None
@@ -83,12 +70,12 @@ class Identity:
         return self._internal_client
 
     def peer_name(self, connection: asyncio.BaseTransport | ssl.SSLObject | ssl.SSLSocket | None) -> str:
-        """The Waypost server at the other end, by its verified certificate or a local socket; else empty."""
+        """Name of the Waypost server at the other end, from its verified certificate; empty without one."""
         if connection is None:
             return ""
         if isinstance(connection, ssl.SSLObject | ssl.SSLSocket):
             return certificate_name(connection.getpeercert())
-        return server_name(connection)
+        return certificate_name(connection.get_extra_info("peercert"))
 
     def reload(self) -> None:
         """Reads renewed files for new connections; those that stand keep theirs. Raises CertificateError."""
@@ -155,11 +142,6 @@ class _ExpectingContext(ssl.SSLContext):
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
         return super().wrap_bio(incoming, outgoing, server_side, self.expected_host, session)
-
-
-def server_name(transport: asyncio.BaseTransport) -> str:
-    """The Waypost server at the other end of a connection; empty for anybody else."""
-    return certificate_name(transport.get_extra_info("peercert")) or local_peer(transport)
 
 
 def certificate_name(certificate: dict[str, Any] | None) -> str:

@@ -332,11 +332,7 @@ class HubTransport:
 
         server = SmtpServer(self._options(self._connectors[listener]), session, self._world.entropy)
         self._smtp.append(server)
-        port = await server.start(host, port)
-        local = self._identity.local.listen(listener) if self._connectors[listener].trusted else None
-        if local is not None:
-            await server.start_local(local)
-        return port
+        return await server.start(host, port)
 
     async def _stop_smtp(self) -> None:
         await asyncio.gather(*(server.stop(STOP_SECONDS / 2) for server in self._smtp))

@@ -37,7 +37,6 @@ from foundation.smtp.server import SmtpServer
 from foundation.smtp.session import Peer, ServerOptions
 from foundation.tls import Identity
 from foundation.tracking.statements import Tracking
-from foundation.world.local_sockets import LMTP, SMTP_INTERNAL
 from mailboxstore.api import Store
 from mailboxstore.control import StoreControl
 from mailboxstore.database import tables
@@ -326,11 +325,10 @@ class MailboxStoreDaemon:
             hub.port,
             hostname=self._topology.host_name(self.name),
             implicit_tls=self._identity.internal_client(),
-            local=self._identity.local.connect(hub.name, SMTP_INTERNAL),
             timeouts=HUB_TIMEOUTS,
             watched=True,
         )
-        found = connection.peer.server_name
+        found = connection.peer.certificate_name
         if found != hub.name:
             connection.abort()
             raise ConnectionFailed(f"{hub.host}:{hub.port} is {found or 'unnamed'}, not {hub.name}", "tls")
@@ -355,8 +353,6 @@ class MailboxStoreDaemon:
 
         self._lmtp = SmtpServer(self._options(database.spool), session, self._world.entropy)
         lmtp_port = await self._lmtp.start(settings.lmtp.host, settings.lmtp.port)
-        if (local := self._identity.local.listen(LMTP)) is not None:
-            await self._lmtp.start_local(local)
         control = StoreControl(database, agent, self.status, self.reload)
         self._explainer = self._make_explainer(database, directory, agent)
         self._rpc = RpcServer(

@@ -87,7 +87,6 @@ def identity_of(topology: Topology, server: Server) -> Identity:
         server.name,
         certificate_file=getattr(server.settings, "certificate_file", ""),
         key_file=getattr(server.settings, "key_file", ""),
-        sockets=topology.sockets if topology.local_sockets else None,
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -39,8 +38,6 @@ class TcpTarget:
     server: str = ""
     """The server this must be, as `peer_name` of its transport says; empty: any that the context accepts."""
     peer_name: Callable[[asyncio.BaseTransport], str] = lambda transport: ""
-    local: Callable[[], socket.socket | None] = lambda: None
-    """Connects to the server on this machine, when it can: it is used instead, in the clear."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -104,8 +101,6 @@ class RpcClient:
             async with asyncio.timeout(CONNECT_SECONDS):
                 if isinstance(target, UnixTarget):
                     await loop.create_unix_connection(lambda: connection, str(target.path))
-                elif (local := target.local()) is not None:
-                    await loop.create_unix_connection(lambda: connection, sock=local)
                 else:
                     name = (target.server_hostname or target.host) if target.context else None
                     await loop.create_connection(

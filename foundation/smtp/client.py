@@ -9,7 +9,6 @@ rely on: after a failure it is known whether the message can have been accepted
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from foundation.smtp.command import PRIVATE_KEYWORD
 from foundation.smtp.replies import Broken, ReplyQueue
 from foundation.smtp.reply import Reply, ReplyError, ReplyReader
 from foundation.smtp.sending import Content, Sending, SendResult, Timeouts
-from foundation.tls import server_name
+from foundation.tls import certificate_name
 from foundation.world.failures import reason
 
 __all__ = [
@@ -75,8 +74,8 @@ class ServerPeer:
     address: str
     port: int
     tls: bool
-    server_name: str
-    """The Waypost server it is, by its certificate or a local socket; empty for others."""
+    certificate_name: str
+    """Name of the Waypost server in its certificate; empty for others."""
 
 
 class SmtpConnection:
@@ -117,23 +116,19 @@ class SmtpConnection:
         timeouts: Timeouts | None = None,
         authentication: tuple[str, str] | None = None,
         watched: bool = False,
-        local: socket.socket | None = None,
     ) -> SmtpConnection:
         """`starttls` is used when the server offers it; with `require_tls` nothing goes without. SMTP only.
 
         `watched`: inside the organisation, where a server whose machine is gone need not be waited for as
-        long as RFC 5321 4.5.3.2 asks; a slow one is. `local`: already connected to the server on this
-        machine, and used without TLS.
+        long as RFC 5321 4.5.3.2 asks; a slow one is.
 
         Raises ConnectionFailed.
         """
         timeouts = timeouts or Timeouts()
         loop = asyncio.get_running_loop()
-        implicit_tls = implicit_tls if local is None else None
         client = aiosmtplib.SMTP(
-            hostname=host if local is None else None,
-            port=port if local is None else None,
-            sock=local,
+            hostname=host,
+            port=port,
             local_hostname=hostname,
             timeout=timeouts.hello,
             use_tls=implicit_tls is not None,
@@ -177,7 +172,7 @@ class SmtpConnection:
             address=str(name[0]) if isinstance(name, tuple) else host,
             port=port,
             tls=tls,
-            server_name=server_name(transport),
+            certificate_name=certificate_name(transport.get_extra_info("peercert")) if tls else "",
         )
         queue = ReplyQueue(loop)
         queue.take(transport, watched=watched)

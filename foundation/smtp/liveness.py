@@ -42,8 +42,8 @@ class Liveness:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Does nothing where there is no socket, or a system that does not tell, or on one machine."""
-        if self._socket is None or sys.platform != "linux" or self._socket.family == socket.AF_UNIX:
+        """Does nothing where there is no socket, or a system that does not tell."""
+        if self._socket is None or sys.platform != "linux":
             return
         # RFC 1122 4.2.3.6: only where an application asks for it
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

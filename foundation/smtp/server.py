@@ -11,10 +11,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import socket
 import ssl
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP
@@ -24,7 +22,7 @@ from foundation.smtp.channel import Channel
 from foundation.smtp.conversation import Conversation
 from foundation.smtp.reply import Reply
 from foundation.smtp.session import Peer, ServerOptions, SessionFacts, SessionHandler
-from foundation.tls import server_name
+from foundation.tls import certificate_name
 
 __all__ = ["Peer", "ServerOptions", "SessionFacts", "SessionHandler", "SmtpServer"]
 
@@ -140,7 +138,6 @@ class SmtpServer:
         self.factory = factory
         self.entropy = entropy
         self._servers: list[asyncio.Server] = []
-        self._sockets: list[Path] = []
         self._connections: dict[_Connection, None] = {}
         self._sources: dict[str, int] = {}
         self._stopping = False
@@ -168,22 +165,11 @@ class SmtpServer:
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 
-    async def start_local(self, bound: socket.socket) -> None:
-        """Listens there besides, in the clear: who can connect to it is known otherwise. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        self._sockets.append(Path(bound.getsockname()))
-        server = await loop.create_unix_server(
-            lambda: _Connection(self, self._prototype, loop), sock=bound, backlog=BACKLOG
-        )
-        self._servers.append(server)
-
     async def stop(self, grace_seconds: float) -> None:
         """No new connections and commands; running commands are finished within the grace, then cut off."""
         self._stopping = True
         for server in self._servers:
             server.close()
-        for file in self._sockets:
-            file.unlink(missing_ok=True)
         for connection in list(self._connections):
             connection.stop()
         await self._until_empty(grace_seconds)
@@ -195,7 +181,6 @@ class SmtpServer:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._servers.clear()
-        self._sockets.clear()
 
     async def _until_empty(self, seconds: float) -> None:
         if not self._connections:
@@ -247,9 +232,10 @@ def _prototype(options: ServerOptions, loop: asyncio.AbstractEventLoop) -> dict[
 
 def _peer(transport: asyncio.BaseTransport, listener: str) -> Peer:
     name = transport.get_extra_info("peername")
-    address, port = (str(name[0]), int(name[1])) if isinstance(name, tuple) else ("", 0)
+    address, port = (str(name[0]), int(name[1])) if isinstance(name, tuple) else (str(name or ""), 0)
     tls = transport.get_extra_info("sslcontext") is not None
-    return Peer(address=address, port=port, tls=tls, server_name=server_name(transport), listener=listener)
+    certificate = certificate_name(transport.get_extra_info("peercert")) if tls else ""
+    return Peer(address=address, port=port, tls=tls, certificate_name=certificate, listener=listener)
 
 
 def _is_loopback(address: str) -> bool:

@@ -24,8 +24,8 @@ class Peer:
     address: str
     port: int
     tls: bool
-    server_name: str
-    """The Waypost server it is, by its certificate or a local socket; empty for anybody else."""
+    certificate_name: str
+    """Server name in the client's certificate, empty without one."""
     listener: str
 
 

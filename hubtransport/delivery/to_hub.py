@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from foundation.smtp.client import ConnectionFailed, SmtpConnection, Timeouts
 from foundation.tls import Identity
-from foundation.world.local_sockets import LMTP, SMTP_INTERNAL
 from hubtransport.delivery.courier import HopFailed, Line
 from hubtransport.delivery.transfer import SmtpLine
 from hubtransport.routing.hop import Hop
@@ -38,7 +37,7 @@ class HubCourier:
 async def connect_inside(
     name: str, host: str, port: int, identity: Identity, hostname: str, *, lmtp: bool
 ) -> Line:
-    """To a Waypost server that proves to be `name`. Raises HopFailed."""
+    """To a Waypost server that proves by its certificate to be `name`. Raises HopFailed."""
     try:
         connection = await SmtpConnection.open(
             host,
@@ -46,16 +45,15 @@ async def connect_inside(
             hostname=hostname,
             protocol="lmtp" if lmtp else "smtp",
             implicit_tls=identity.internal_client(),
-            local=identity.local.connect(name, LMTP if lmtp else SMTP_INTERNAL),
             timeouts=TIMEOUTS,
             watched=True,
         )
     except ConnectionFailed as error:
         raise HopFailed(str(error)) from error
-    if connection.peer.server_name != name:
-        found = connection.peer.server_name or "nobody"
+    if connection.peer.certificate_name != name:
+        found = connection.peer.certificate_name or "nobody"
         connection.abort()
-        raise HopFailed(f"{host}:{port} should be {name}, but is {found}")
+        raise HopFailed(f"{host}:{port} should be {name}, its certificate says {found}")
     return SmtpLine(
         connection, name, lmtp=lmtp, private=True, messages_max=MESSAGES_MAX, idle_seconds=IDLE_SECONDS
     )

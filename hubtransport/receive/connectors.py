@@ -13,16 +13,16 @@ from foundation.mail.errors import MailError
 class ReceiveConnector(msgspec.Struct, frozen=True, kw_only=True):
     listener: Literal["smtp", "smtp-internal"]
     trusted: bool
-    """Waypost servers that proved to be one: their envelope, private fields and identifiers are believed."""
+    """Waypost servers, by their certificate: their envelope, private fields and identifiers are believed."""
     message_size_bytes: int
     header_size_bytes: int
     hops: int
     peers: frozenset[str] = frozenset()
     """Servers that may come in, when trusted."""
 
-    def admit(self, server_name: str) -> None:
-        """Raises MailError 550 5.7.1 for who is no server of this topology."""
-        if self.trusted and server_name not in self.peers:
+    def admit(self, certificate_name: str) -> None:
+        """Raises MailError 550 5.7.1 for a certificate that names no server of this topology."""
+        if self.trusted and certificate_name not in self.peers:
             raise MailError(550, "5.7.1", "Only servers of this organisation are welcome here")
 
 

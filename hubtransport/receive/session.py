@@ -69,7 +69,7 @@ class HubSession:
         self._results: Results = {}
 
     async def greet(self, helo: str, extended: bool) -> None:
-        self._connector.admit(self._peer.server_name)
+        self._connector.admit(self._peer.certificate_name)
 
     async def authenticate(self, login: str, password: str) -> None:
         raise MailError(502, "5.5.1", "This server takes mail without authentication")
@@ -168,7 +168,7 @@ class HubSession:
             received_at_ms=now_ms,
             expires_at_ms=hub.expires_at_ms(now_ms),
             delay_at_ms=hub.delay_at_ms(now_ms) if self._sender.address else 0,
-            source=self._peer.server_name or self._peer.address,
+            source=self._peer.certificate_name or self._peer.address,
             next_position=len(self._accepted),
             recipients=tuple(
                 QueuedRecipient(
@@ -188,7 +188,7 @@ class HubSession:
         return received_line(
             peer_helo=self.facts.helo,
             peer_address=self._peer.address,
-            peer_name=self._peer.server_name,
+            peer_name=self._peer.certificate_name,
             by=self._hub.hostname,
             protocol=protocol_keyword(
                 utf8=self.facts.utf8,
@@ -228,7 +228,7 @@ class HubSession:
             sender=self._sender.address,
             recipients=tuple(recipient.address for recipient in self._accepted),
             transfer_key=self._transfer.transfer_key if self._transfer is not None else "",
-            next_hop=self._peer.server_name or self._peer.address,
+            next_hop=self._peer.certificate_name or self._peer.address,
             reply=f"250 2.6.0 {text}",
             reason="the transfer key is known: content discarded",
         )

@@ -73,7 +73,7 @@ class DeliverySession:
 
     async def greet(self, helo: str, extended: bool) -> None:
         """Only hubs deliver here: MailError 550 5.7.1."""
-        if self._peer.server_name not in self._hubs:
+        if self._peer.certificate_name not in self._hubs:
             raise MailError(550, "5.7.1", "Only a hub of this organisation may deliver here")
 
     async def authenticate(self, login: str, password: str) -> None:
@@ -162,7 +162,7 @@ class DeliverySession:
             network_message_id=transfer.network_message_id,
             transfer_key=transfer.transfer_key,
             sender=sender,
-            peer=self._peer.server_name or self._peer.address,
+            peer=self._peer.certificate_name or self._peer.address,
             probe=transfer.probe,
             recipients=tuple(self._accepted),
             email=email,
@@ -187,7 +187,7 @@ class DeliverySession:
         return return_path_line(sender) + received_line(
             peer_helo=facts.helo,
             peer_address=self._peer.address,
-            peer_name=self._peer.server_name,
+            peer_name=self._peer.certificate_name,
             by=self._hostname,
             protocol=protocol,
             identifier=self._transfer.network_message_id,

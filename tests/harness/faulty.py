@@ -1,7 +1,7 @@
 """An organisation whose servers reach each other by fault proxies, with clocks and disks that a test breaks.
 
 Every server has a configuration file of its own: its own listeners are where they are, those of all others
-are proxies. Certificates name servers, not ports, so they fit; local sockets would go round the proxies.
+are proxies. Certificates name servers, not ports, so they fit.
 """
 
 from __future__ import annotations
@@ -144,7 +144,6 @@ class FaultyOrganisation(Organisation):
         }
         file = self.topology.data / f"{own}.toml"
         topology = with_settings_of(with_endpoints(self.topology, elsewhere), own, **settings)
-        topology = topology.model_copy(update={"local_sockets": False})
         file.write_text(write_topology(topology))
         return file
 

@@ -148,7 +148,9 @@ def talk(pieces: list[bytes], options: ServerOptions) -> tuple[bytes, list[objec
         loop = asyncio.get_running_loop()
         transport, handler = Memory(), Handler(options)
         channel = Channel(transport, loop, options.idle_seconds)
-        peer = Peer(address="192.0.2.1", port=1, tls=options.authentication, server_name="", listener="smtp")
+        peer = Peer(
+            address="192.0.2.1", port=1, tls=options.authentication, certificate_name="", listener="smtp"
+        )
 
         async def no_tls(context: object) -> None:
             raise AssertionError

@@ -140,7 +140,7 @@ class StoreMachine(CrashMachine[Model]):
 
         async def work() -> list[str]:
             bench = self.bench
-            peer = Peer("127.0.0.1", 1, tls=True, server_name="hub-a", listener="lmtp")
+            peer = Peer("127.0.0.1", 1, tls=True, certificate_name="hub-a", listener="lmtp")
             publish = bench.notifications.publish
             hubs = frozenset(HUBS)
             session = DeliverySession(

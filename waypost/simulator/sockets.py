@@ -34,8 +34,6 @@ class Link(Protocol):
 
 
 class SimulatedSocket:
-    family = socket.AF_INET
-
     def __init__(self, link: Link, loop: SimulatedLoop, context: contextvars.Context) -> None:
         self._link = link
         self._loop = loop

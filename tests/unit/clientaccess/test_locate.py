@@ -48,7 +48,7 @@ class Place:
             stores=(StoreServer(name=store, site="A", lmtp=endpoint, rpc=endpoint),),
             access=(),
         )
-        return Locator(topology, Identity(self.folder, "access", sockets=self.folder))
+        return Locator(topology, Identity(self.folder, "access"))
 
 
 @pytest.fixture
@@ -88,15 +88,6 @@ async def test_way_to_the_store(place: Place) -> None:
     await locator.close()
     with pytest.raises(Unavailable):
         await store.folders("mailbox")
-
-
-async def test_way_to_a_store_of_the_same_machine(place: Place) -> None:
-    await place.server.serve_unix(place.folder / "store-a.sock")
-    place.port = 1  # where nothing listens
-    locator = place.locator("store-a")
-    assert [folder.name for folder in await locator.store_of(user("store-a")).folders("m")] == ["m"]
-    assert place.callers == ["access"]
-    await locator.close()
 
 
 async def test_another_server_at_the_stores_address_is_not_trusted(place: Place) -> None:

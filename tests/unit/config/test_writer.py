@@ -54,9 +54,8 @@ def test_everything(tmp_path: Path) -> None:
     text = text.replace(
         'data = "data"',
         'data = "/srv/way post"\ndirectory_url = "postgresql://x/y"\n'
-        'directory_password_file = "/run/secrets/directory"\nlocal_sockets = false',
+        'directory_password_file = "/run/secrets/directory"',
     )
     topology = read(tmp_path, text + MORE)
     assert read(tmp_path, write_topology(topology)) == topology
     assert topology.access[0].limits.recipients == 5000
-    assert not topology.local_sockets

@@ -38,7 +38,7 @@ class Hub:
             may_be_held=True,
         )
         self._session = DeliverySession(
-            Peer(address="", port=0, tls=False, server_name="hub-a", listener="lmtp"),
+            Peer(address="127.0.0.1", port=1, tls=True, certificate_name="hub-a", listener="lmtp"),
             bench.database,
             bench.directory,
             bench.notifications.publish,

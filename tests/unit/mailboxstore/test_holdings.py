@@ -19,7 +19,7 @@ from tests.unit.mailboxstore.bench import ALICE, BOB, Bench, message
 async def deliver(bench: Bench, name: str) -> None:
     """A message with this network message id, to Bob and Alice."""
     session = DeliverySession(
-        Peer(address="127.0.0.1", port=1, tls=True, server_name="hub-a", listener="lmtp"),
+        Peer(address="127.0.0.1", port=1, tls=True, certificate_name="hub-a", listener="lmtp"),
         bench.database,
         bench.directory,
         lambda notices: None,

@@ -27,7 +27,7 @@ async def deliver(
     bench: Bench, *users: DirectoryRecipient, content: bytes = LARGE, name: str = "n1"
 ) -> Sequence[Reply]:
     session = DeliverySession(
-        Peer(address="127.0.0.1", port=1, tls=True, server_name="hub-a", listener="lmtp"),
+        Peer(address="127.0.0.1", port=1, tls=True, certificate_name="hub-a", listener="lmtp"),
         bench.database,
         bench.directory,
         bench.notifications.publish,

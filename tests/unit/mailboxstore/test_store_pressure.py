@@ -40,7 +40,7 @@ async def test_submissions_and_appends_are_refused_for_now(bench: Bench, level: 
 async def test_deliveries_are_refused_for_now(bench: Bench, tmp_path: Path) -> None:
     level: Level = "high"
     session = DeliverySession(
-        Peer(address="127.0.0.1", port=1, tls=True, server_name="hub-a", listener="lmtp"),
+        Peer(address="127.0.0.1", port=1, tls=True, certificate_name="hub-a", listener="lmtp"),
         bench.database,
         bench.directory,
         lambda notices: None,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -78,30 +76,6 @@ async def test_a_server_with_another_name_is_left(target: TcpTarget) -> None:
         await client.interface(MailboxStore).folders("m")
     assert not caught.value.sent
     await client.close()
-
-
-async def test_on_the_same_machine_by_the_control_socket(tmp_path: Path, small_store: SmallStore) -> None:
-    store = Identity(tmp_path, "store-a", sockets=tmp_path)
-    server = RpcServer(
-        {MailboxStore: small_store},
-        authorise=lambda peer, service, method: peer == "access",
-        trace_id=lambda: "trace-1",
-        peer_name=store.peer_name,
-    )
-    await server.serve_unix(tmp_path / "store-a.sock")
-    for name, wanted, problem in (
-        ("access", "store-a", ""),
-        ("hub-a", "store-a", "hub-a may not call"),
-        ("access", "store-b", "is store-a, not store-b"),
-    ):
-        here = Identity(tmp_path, name, sockets=tmp_path)
-        local = partial(here.local.connect, "store-a")
-        # nothing listens on the port
-        client = RpcClient(TcpTarget("127.0.0.1", 1, server=wanted, peer_name=here.peer_name, local=local))
-        with pytest.raises(MailError, match=problem) if problem else nullcontext():
-            assert await client.interface(MailboxStore).folders("m") == (FOLDER,)
-        await client.close()
-    await server.stop()
 
 
 async def test_nobody_without_a_certificate_is_heard(target: TcpTarget, tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 """The client against the project's server: every way the content can go, TLS, LMTP."""
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,7 +13,6 @@ from foundation.smtp.client import ConnectionFailed, SmtpConnection, Timeouts
 from foundation.smtp.command import CONTENT_IS_HELD
 from foundation.smtp.reply import Reply
 from foundation.smtp.sending import CHUNK_BYTES
-from foundation.world.local_sockets import SMTP_INTERNAL, LocalSockets
 from tests.unit.foundation.smtp.conftest import Certificates, Connect, Mailroom, Received, Serve
 
 BOB = Recipient(address="bob@waypost.example")
@@ -217,7 +214,7 @@ async def test_implicit_tls_with_certificates(
 ) -> None:
     port = await serve(implicit_tls=certificates.mutual_server, private=True)
     connection = await opened(port, implicit_tls=certificates.mutual_client)
-    assert connection.peer.server_name == "server-a"
+    assert connection.peer.certificate_name == "server-a"
     assert connection.peer.tls and connection.peer.address == "127.0.0.1"
     big = (b"x" * 998 + b"\r\n") * 2000
     for body in (b"small\r\n", big):
@@ -225,27 +222,6 @@ async def test_implicit_tls_with_certificates(
         assert result.final[0].positive
         assert room.received[-1].content == body
     await connection.quit()
-
-
-async def test_on_the_same_machine_by_a_local_socket(
-    serve: Serve, room: Mailroom, certificates: Certificates, tmp_path: Path
-) -> None:
-    port = await serve(implicit_tls=certificates.mutual_server, private=True)
-    bound = LocalSockets(tmp_path, "server-a").listen(SMTP_INTERNAL)
-    assert bound is not None
-    await serve.server.start_local(bound)  # type: ignore[attr-defined]
-    local = LocalSockets(tmp_path, "client-b").connect("server-a", SMTP_INTERNAL)
-    connection = await opened(port, implicit_tls=certificates.mutual_client, watched=True, local=local)
-    assert (connection.peer.server_name, connection.peer.tls) == ("server-a", False)
-    assert (room.peers[-1].server_name, room.peers[-1].tls) == ("client-b", False)
-    assert room.peers[-1].address == ""
-    big = (b"x" * 998 + b"\r\n") * 2000
-    result = await connection.send(Sender(address=""), TRANSFER, (BOB,), content_of(big), len(big))
-    assert result.final[0].positive
-    assert room.received[-1].content == big
-    await connection.quit()
-    await serve.server.stop(0)  # type: ignore[attr-defined]
-    assert os.listdir(tmp_path) == [], "the socket goes with the server"
 
 
 @pytest.mark.parametrize("without", [(), ("PIPELINING",)])

@@ -22,8 +22,6 @@ GONE_MS = round(GONE_SECONDS * 1000)
 class Socket:
     """Tells what it is told to."""
 
-    family = socket.AF_INET
-
     def __init__(self, retransmissions: int = 0, probes: int = 0, acknowledged_ms: int = 0) -> None:
         self.told = TCP_INFO.pack(retransmissions, probes, acknowledged_ms)
         self.options: dict[int, int] = {}

@@ -94,7 +94,7 @@ async def test_the_clients_certificate_names_it(
     port = await serve(implicit_tls=certificates.mutual_server, private=True, listener="smtp-internal")
     await connect(port, certificates.mutual_client)
     (peer,) = room.peers
-    assert (peer.server_name, peer.tls, peer.listener) == ("client-b", True, "smtp-internal")
+    assert (peer.certificate_name, peer.tls, peer.listener) == ("client-b", True, "smtp-internal")
     assert peer.address == "127.0.0.1" and peer.port > 0
     stranger = await connect(port, certificates.client, greeting=False)
     with contextlib.suppress(ssl.SSLError):
