@@ -37,7 +37,8 @@ _COMMANDS: tuple[tuple[str, str, str, tuple[float, float] | None, tuple[float, f
 )
 
 _NEEDLES = ("ustome", "uestio", "chedul", "eadlin", "nvoice", "egards", "roject", "ttache", "nother")
-"""Parts of words that every message has: another one each round, since Waypost keeps what it found last."""
+"""Parts of words that every message has: another one each round, since Waypost keeps what it found last (from
+the tenth on they come again)."""
 
 
 def reader(system: System) -> User:
@@ -81,9 +82,9 @@ async def read(run: Run, system: System) -> Measures:
     system.forget_caches(user)
     session = await imap.connect(system.imaps, user)
     measures: Measures = {}
-    rounds = f"rounds of {system.name}"
-    needle = _NEEDLES[int(run.known.get(rounds, 0)) % len(_NEEDLES)]
-    run.known[rounds] = run.known.get(rounds, 0) + 1
+    before = int(run.known.get(system.name, 0))
+    run.known[system.name] = before + 1
+    needle = _NEEDLES[before % len(_NEEDLES)]
 
     async def timed(key: str, command: str) -> None:
         cpu, began = cpu_seconds(system.roots()), time.perf_counter()

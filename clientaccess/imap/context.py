@@ -4,8 +4,7 @@ the few ways in which a command ends other than well."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -15,8 +14,6 @@ from foundation.interfaces.mailbox_store import MailboxStore
 if TYPE_CHECKING:
     from clientaccess.imap.selected import Selected
 
-T = TypeVar("T")
-
 
 class Output(Protocol):
     def write(self, data: bytes) -> None:
@@ -24,17 +21,6 @@ class Output(Protocol):
 
     async def flush(self) -> None:
         """Waits while the client reads too slowly. Raises Disconnected."""
-
-
-@asynccontextmanager
-async def streaming(stream: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """A stream of the store that is closed in any case: one left early is cancelled there, too."""
-    try:
-        yield stream
-    finally:
-        close = getattr(stream, "aclose", None)
-        if close is not None:
-            await close()
 
 
 class Incoming(Protocol):

@@ -10,7 +10,7 @@ import msgspec
 from clientaccess.imap import responses
 from clientaccess.imap.columns import table
 from clientaccess.imap.commands import Fetch
-from clientaccess.imap.context import Context, Done, Farewell, Rejected, streaming
+from clientaccess.imap.context import Context, Done, Farewell, Rejected
 from clientaccess.imap.fetch import Piece, Plan, Token
 from clientaccess.imap.listing import show_columns
 from clientaccess.imap.messages import chosen, selected_of
@@ -18,6 +18,7 @@ from clientaccess.imap.selected import Selected, synchronise
 from foundation.interfaces.mailbox_store import SEEN, FlagChange, FlagEntry, Record, Refusal
 from foundation.mail.errors import MailError
 from foundation.mail.mime import Part
+from foundation.streaming import streaming
 
 _log = logging.getLogger("waypost.clientaccess")
 

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 from clientaccess.imap.columns import Table, from_header, table
 from clientaccess.imap.commands import FetchItem
-from clientaccess.imap.context import Context, streaming
+from clientaccess.imap.context import Context
 from clientaccess.imap.kept import Value, Values
 from clientaccess.imap.search import as_ranges
 from clientaccess.imap.selected import Selected
 from clientaccess.imap.view import View
 from foundation.interfaces.mailbox_store import Column, Fields, Ranges
+from foundation.streaming import streaming
 
 SHOWN_AT_ONCE = 500
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from clientaccess.imap import responses
 from clientaccess.imap.commands import FetchItem
-from clientaccess.imap.context import Context, Farewell, streaming
+from clientaccess.imap.context import Context, Farewell
 from clientaccess.imap.fetch import local_response
 from clientaccess.imap.kept import KeptFolder
 from clientaccess.imap.view import View
 from foundation.interfaces.mailbox_store import Changes, FlagEntry, Folder, Notice
+from foundation.streaming import streaming
 
 
 class Selected:

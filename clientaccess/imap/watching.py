@@ -8,11 +8,11 @@ import asyncio
 import logging
 from typing import Protocol
 
-from clientaccess.imap.context import streaming
 from foundation.interfaces.mailbox_store import MailboxStore, Notice, Refusal
 from foundation.interfaces.world import Entropy
 from foundation.mail.errors import MailError
 from foundation.mail.status import BAD_MAILBOX
+from foundation.streaming import streaming
 
 _log = logging.getLogger("waypost.clientaccess")
 

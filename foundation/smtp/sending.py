@@ -16,6 +16,7 @@ from foundation.smtp.command import CONTENT_IS_HELD, encode_mail, encode_rcpt
 from foundation.smtp.content import DataWriter, encode_bdat
 from foundation.smtp.replies import Broken, ReplyQueue
 from foundation.smtp.reply import Reply
+from foundation.streaming import streaming
 
 CHUNK_BYTES = 256 * 1024
 
@@ -70,7 +71,7 @@ class Sending:
         self._timeouts = timeouts
         self._lmtp = lmtp
         self._content = content
-        self._prefix_bytes = transfer.prefix_bytes if transfer is not None and transfer.may_be_held else -1
+        self._transfer = transfer
         self._pipelining = "PIPELINING" in features
         self._chunking = "CHUNKING" in features
         self._mail = encode_mail(sender, transfer, features, size_bytes=size_bytes)
@@ -96,9 +97,7 @@ class Sending:
             sender, recipients = await self._envelope_step_by_step(reset)
         self.open = sender.positive
         if self._chunking:
-            held = self._prefix_bytes >= 0 and sender == CONTENT_IS_HELD
-            pieces = self._prefix() if held else self._content()
-            final = await self._send_chunks(pieces) if self._accepted else ()
+            final = await self._send_chunks(sender) if self._accepted else ()
         elif self._accepted or tail:
             final = await self._send_data(asked=bool(tail))
         else:
@@ -174,17 +173,14 @@ class Sending:
             self._queue.expect(self._accepted - 1 - more)
         return SendResult(sender=sender, recipients=recipients, final=await self._finals())
 
-    async def _prefix(self) -> AsyncIterator[bytes]:
-        missing = self._prefix_bytes
-        if not missing:
-            return
-        async for piece in self._content():
-            yield piece[:missing]
-            missing -= len(piece)
-            if missing <= 0:
-                return
+    async def _send_chunks(self, sender: Reply) -> tuple[Reply, ...]:
+        async with streaming(self._content()) as pieces:
+            transfer = self._transfer
+            if transfer is not None and transfer.may_be_held and sender == CONTENT_IS_HELD:
+                pieces = _first(transfer.prefix_bytes, pieces)
+            return await self._send_pieces(pieces)
 
-    async def _send_chunks(self, pieces: AsyncIterator[bytes]) -> tuple[Reply, ...]:
+    async def _send_pieces(self, pieces: AsyncIterator[bytes]) -> tuple[Reply, ...]:
         pending = 0
         async for chunk, last in _chunks(pieces):
             if not last:
@@ -263,6 +259,12 @@ class Sending:
         if not (reply.positive or reply.temporary or reply.permanent):
             raise Broken("The server's final reply is neither yes nor no", reply)
         return reply
+
+
+async def _first(count: int, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    while count > 0 and (piece := await anext(pieces, None)) is not None:
+        yield piece[:count]
+        count -= len(piece)
 
 
 async def _chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, bool]]:

@@ -72,7 +72,7 @@ class SmtpLine:
         await self._connection.quit()
 
 
-def transfer_of(unit: Unit, *, to_store: bool = False) -> Transfer:
+def transfer_of(unit: Unit, *, to_store: bool) -> Transfer:
     """A store may have large content already: in the Outbox or in Sent, or for another recipient."""
     message = unit.message
     return Transfer(

@@ -100,12 +100,10 @@ def held_content(connection: Connection, contents: Contents, content_sha256: str
         return None
     try:
         held = Held(content_sha256, contents.size(connection, content))
-        if contents.is_whole(connection, content, held):
-            folded = contents.read(connection, content, 0, 1) in (b" ", b"\t")
-            return None if folded else held
+        whole = contents.is_whole(connection, content, held)
+        return held if whole and contents.read(connection, content, 0, 1) not in (b" ", b"\t") else None
     except (ContentMissing, ContentUnreadable):
-        pass
-    return None
+        return None
 
 
 def list_missing_fields(connection: Connection, contents: Contents, limit: int = LISTED_AT_ONCE) -> int:

@@ -90,8 +90,7 @@ class DeliverySession:
         self._transfer = transfer
         self._command = command
         if transfer.may_be_held and self._known is None:
-            digest = transfer.content_sha256
-            self._held = await self._database.held(digest) if digest else None
+            self._held = await self._database.held(transfer.content_sha256)
         return CONTENT_IS_HELD if self._held is not None else None
 
     async def recipient(self, recipient: Recipient) -> Reply | None:
@@ -155,7 +154,7 @@ class DeliverySession:
         else:
             rest = Tail(content, len(arrived_prefix))
             summary = self._summary(content, rest, len(stamp))
-        email = NewEmail(self._database.identifier(), prefix, rest, summary)
+        email = NewEmail(email_id=self._database.identifier(), prefix=prefix, content=rest, summary=summary)
         if transfer.content_sha256 and transfer.content_sha256 != email.content_sha256:
             raise MailError(451, "4.3.0", "The content is not the one that was announced")
         return Delivery(

@@ -46,8 +46,10 @@ COMMIT;
 
 Place = Literal["anywhere", "body"]
 
-FOUND_CHARACTERS_MAX = 256 * 1024
-"""Of the numbers that were found last, some 40,000: a program that shows a search by the page asks again."""
+FOUND_BYTES_MAX = 256 * 1024
+"""Of what was found last, some 40,000 emails: a program that shows a search by the page asks again."""
+FOUND_BYTES = 512
+"""What an answer takes besides its numbers, its text of at most 200 characters among it."""
 
 _numbers = msgspec.json.Decoder(list[int])
 
@@ -80,7 +82,7 @@ class MailboxIndex:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._found: Recent[tuple[str, Place], str] = Recent(FOUND_CHARACTERS_MAX)
+        self._found: Recent[tuple[str, Place], str] = Recent(FOUND_BYTES_MAX)
         _make_private(file)
         self._connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
         try:
@@ -138,7 +140,7 @@ class MailboxIndex:
         listed = self._found.get((needle, place))
         if listed is None:
             listed = self._look_up(needle, place)
-            self._found.keep((needle, place), listed, len(listed) + len(needle))
+            self._found.keep((needle, place), listed, len(listed) + FOUND_BYTES)
         return _numbers.decode(f"[{listed}]")
 
     def _look_up(self, needle: str, place: Place) -> str:

@@ -22,6 +22,12 @@ def patient(seconds: float) -> float:
     return seconds * PATIENCE
 
 
+async def turns() -> None:
+    """Whoever can run now has run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 async def until(look: Callable[[], Awaitable[T]], what: str, seconds: float = 10) -> T:
     """The first true answer of `look`; for states that no event tells of. Raises AssertionError."""
     deadline = asyncio.get_running_loop().time() + patient(seconds)

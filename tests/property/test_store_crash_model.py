@@ -21,10 +21,8 @@ from foundation.smtp.client import ConnectionBroken
 from foundation.smtp.command import MailCommand
 from foundation.smtp.reply import Reply
 from foundation.smtp.sending import SendResult
-from foundation.smtp.session import Peer
 from mailboxstore.database import mailboxes, units
 from mailboxstore.database.units import Unit
-from mailboxstore.delivery.session import DeliverySession
 from mailboxstore.outbox.agent import OutboxAgent
 from mailboxstore.outbox.hubs import Hub
 from mailboxstore.outbox.reports import Reports
@@ -140,12 +138,7 @@ class StoreMachine(CrashMachine[Model]):
 
         async def work() -> list[str]:
             bench = self.bench
-            peer = Peer("127.0.0.1", 1, tls=True, certificate_name="hub-a", listener="lmtp")
-            publish = bench.notifications.publish
-            hubs = frozenset(HUBS)
-            session = DeliverySession(
-                peer, bench.database, bench.directory, publish, hubs, hostname="store.example.org"
-            )
+            session = bench.delivery()
             transfer = Transfer(network_message_id=network, transfer_key=key)
             await session.mail(MailCommand(sender=Sender(address="a@example.org"), transfer=transfer))
             for recipient_id, _ in to:

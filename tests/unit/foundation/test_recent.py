@@ -24,6 +24,10 @@ def test_what_was_taken_or_replaced_counts_no_more() -> None:
     assert (recent.take("a"), recent.take("a"), recent.cost) == (2, None, 0)
     recent.keep("b", 3, 25)
     assert recent.get("b") == 3
+    recent.clear()
+    assert (recent.get("b"), recent.cost) == (None, 0)
+    recent.keep("c", 4, 25)
+    assert recent.get("c") == 4
 
 
 def test_what_has_no_room_alone_is_not_kept_and_drives_nothing_out() -> None:

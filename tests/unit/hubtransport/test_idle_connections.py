@@ -8,15 +8,10 @@ from unittest.mock import MagicMock
 
 from hubtransport.delivery.runner import DeliveryRunner
 from hubtransport.delivery.scheduler import Scheduler
+from tests.harness.patience import turns
 from tests.unit.hubtransport.test_scheduler import unit
 
 HOP = "store::store-a"
-
-
-async def turn() -> None:
-    """Whoever can run has run."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def test_who_begins_to_wait_while_others_are_called_is_not_forgotten() -> None:
@@ -35,16 +30,16 @@ async def test_who_begins_to_wait_while_others_are_called_is_not_forgotten() -> 
 
     first, second = (loop.create_task(runner._next(queue, 3600)) for _ in range(2))
     last = loop.create_task(third())
-    await turn()
+    await turns()
     queue.waiting.append(unit("one", HOP))
     # the third connection has finished its unit just when the two others are called for one
     runner._call_idle(HOP)
     finished.set_result(None)
     runner._call_idle(HOP)
-    await turn()
+    await turns()
     assert first.done() and not second.done() and not last.done()
     queue.waiting.extend((unit("two", HOP), unit("three", HOP)))
     runner.wake()
-    await turn()
+    await turns()
     assert second.done() and last.done()
     assert queue.idle == 0

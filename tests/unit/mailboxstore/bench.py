@@ -19,6 +19,8 @@ from foundation.interfaces.mailbox_store import Fields, Record, Submission
 from foundation.interfaces.tracking import TrackingEvent
 from foundation.interfaces.world import Executor, World
 from foundation.mail.envelope import Recipient, Sender
+from foundation.pressure.levels import Level
+from foundation.smtp.session import Peer
 from foundation.tracking.statements import Tracking
 from foundation.world.disk import SystemDisk
 from foundation.world.dns import DnsResolver
@@ -28,6 +30,7 @@ from mailboxstore.api import Store
 from mailboxstore.database import tables
 from mailboxstore.database.access import MailboxDatabase
 from mailboxstore.database.units import State, Unit
+from mailboxstore.delivery.session import DeliverySession
 from mailboxstore.notifications import Notifications
 from mailboxstore.outbox.kept import KeptEmail
 from mailboxstore.outbox.submission import OutboxSubmission
@@ -175,6 +178,20 @@ class Bench:
         for executor in self.executors:
             executor.close()
         self.engine.dispose()
+
+    def delivery(
+        self, hub: str = "hub-a", *, pressure: Callable[[], Level] = lambda: "normal"
+    ) -> DeliverySession:
+        """An LMTP session, begun by this server."""
+        return DeliverySession(
+            Peer(address="127.0.0.1", port=1, tls=True, certificate_name=hub, listener="lmtp"),
+            self.database,
+            self.directory,
+            self.notifications.publish,
+            frozenset({"hub-a"}),
+            hostname="store-a.example.test",
+            pressure=pressure,
+        )
 
     async def append(self, content: bytes = PLAIN, name: str = "INBOX", **values: object) -> int:
         given = {"flags": 0, "keywords": (), "internal_date_ms": 0, "internal_offset_minutes": 0, **values}

@@ -51,15 +51,7 @@ class Lmtp:
         )
 
         def session(peer: Peer) -> DeliverySession:
-            named = Peer(peer.address, peer.port, peer.tls, "hub-a", peer.listener)
-            return DeliverySession(
-                named,
-                bench.database,
-                bench.directory,
-                bench.notifications.publish,
-                frozenset({"hub-a"}),
-                hostname="store-a.example.test",
-            )
+            return bench.delivery()
 
         self.server = SmtpServer(options, session, SystemEntropy())
         port = await self.server.start("127.0.0.1", 0)
@@ -244,15 +236,7 @@ async def test_quota(tmp_path) -> None:
 
 async def test_quota_found_out_at_the_commit(tmp_path) -> None:
     bench = open_bench(tmp_path, quota_bytes=100)
-    peer = Peer("127.0.0.1", 1, True, "hub-a", "lmtp")
-    session = DeliverySession(
-        peer,
-        bench.database,
-        bench.directory,
-        bench.notifications.publish,
-        frozenset({"hub-a"}),
-        hostname="store-a.example.test",
-    )
+    session = bench.delivery()
     session.facts = SessionFacts(helo="hub-a", lmtp=True, tls=True, extended=True)
     await session.mail(MailCommand(sender=Sender(address=""), transfer=transfer()))
     assert await session.recipient(TO_ALICE) is None
@@ -273,14 +257,6 @@ async def test_watchers_are_told(lmtp: Lmtp) -> None:
 
 
 async def test_only_hubs_deliver(bench: Bench) -> None:
-    peer = Peer("127.0.0.1", 1, True, "access", "lmtp")
-    session = DeliverySession(
-        peer,
-        bench.database,
-        bench.directory,
-        bench.notifications.publish,
-        frozenset({"hub-a"}),
-        hostname="store-a.example.test",
-    )
+    session = bench.delivery("access")
     with pytest.raises(Exception, match=r"550 5\.7\.1"):
         await session.greet("access", True)

@@ -14,9 +14,7 @@ from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.mail.errors import MailError
 from foundation.smtp.command import CONTENT_IS_HELD, MailCommand
 from foundation.smtp.reply import Reply
-from foundation.smtp.session import Peer
 from mailboxstore.database.mailboxes import collect_emails
-from mailboxstore.delivery.session import DeliverySession
 from tests.unit.mailboxstore.bench import ALICE, BOB, Bench, message
 
 LARGE = message(body="x" * 100_000)
@@ -37,14 +35,7 @@ class Hub:
             content_sha256=hashlib.sha256(content).hexdigest(),
             may_be_held=True,
         )
-        self._session = DeliverySession(
-            Peer(address="127.0.0.1", port=1, tls=True, certificate_name="hub-a", listener="lmtp"),
-            bench.database,
-            bench.directory,
-            bench.notifications.publish,
-            frozenset({"hub-a"}),
-            hostname="store-a.example.org",
-        )
+        self._session = bench.delivery()
 
     async def begin(self) -> bool:
         """Whether the content need not be sent."""

@@ -8,24 +8,15 @@ from foundation.database.spool import Spool
 from foundation.interfaces.holdings import FiledCopy, Miscount
 from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.smtp.command import MailCommand
-from foundation.smtp.session import Peer
 from mailboxstore.database import tables
 from mailboxstore.database.holdings import MISCOUNTED
-from mailboxstore.delivery.session import DeliverySession
 from mailboxstore.holdings import StoreHoldings
 from tests.unit.mailboxstore.bench import ALICE, BOB, Bench, message
 
 
 async def deliver(bench: Bench, name: str) -> None:
     """A message with this network message id, to Bob and Alice."""
-    session = DeliverySession(
-        Peer(address="127.0.0.1", port=1, tls=True, certificate_name="hub-a", listener="lmtp"),
-        bench.database,
-        bench.directory,
-        lambda notices: None,
-        frozenset({"hub-a"}),
-        hostname="store-a.example.org",
-    )
+    session = bench.delivery()
     transfer = Transfer(network_message_id=name, transfer_key=f"key-{name}")
     await session.mail(MailCommand(sender=Sender(address="a@example.org"), transfer=transfer))
     for user in (BOB, ALICE):

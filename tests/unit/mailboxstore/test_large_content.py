@@ -13,9 +13,7 @@ from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.mail.errors import MailError
 from foundation.smtp.command import MailCommand
 from foundation.smtp.reply import Reply
-from foundation.smtp.session import Peer
 from mailboxstore.database.mailboxes import collect_emails
-from mailboxstore.delivery.session import DeliverySession
 from mailboxstore.holdings import StoreHoldings
 from tests.unit.mailboxstore.bench import ALICE, BOB, Bench, message
 
@@ -26,14 +24,7 @@ PREFIX = b"Received: from a by hub-a with ESMTPS;\r\n\tMon, 5 Jan 2026 09:00:00 
 async def deliver(
     bench: Bench, *users: DirectoryRecipient, content: bytes = LARGE, name: str = "n1"
 ) -> Sequence[Reply]:
-    session = DeliverySession(
-        Peer(address="127.0.0.1", port=1, tls=True, certificate_name="hub-a", listener="lmtp"),
-        bench.database,
-        bench.directory,
-        bench.notifications.publish,
-        frozenset({"hub-a"}),
-        hostname="store-a.example.org",
-    )
+    session = bench.delivery()
     transfer = Transfer(network_message_id=name, transfer_key=f"key-{name}", prefix_bytes=len(PREFIX))
     await session.mail(MailCommand(sender=Sender(address="dora@example.net"), transfer=transfer))
     for user in users:

@@ -15,6 +15,7 @@ from mailboxstore.outbox import lane as lane_module
 from mailboxstore.outbox.hubs import Hub, HubConnection
 from mailboxstore.outbox.lane import Lane
 from mailboxstore.outbox.retry import Backoff
+from tests.harness.patience import turns
 
 
 def unit(key: str) -> Unit:
@@ -106,12 +107,6 @@ async def stalled(answers: bool) -> tuple[Lane, Work, list[str]]:
         lane.in_hand += 1
         lane.put(unit(str(number)))
     return lane, work, probes
-
-
-async def turns() -> None:
-    """Whoever can run has run."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 @pytest.mark.usefixtures("few")

@@ -10,8 +10,6 @@ from foundation.mail.envelope import Sender, Transfer
 from foundation.mail.errors import MailError
 from foundation.pressure.levels import Level
 from foundation.smtp.command import MailCommand
-from foundation.smtp.session import Peer
-from mailboxstore.delivery.session import DeliverySession
 from tests.unit.mailboxstore.bench import Bench
 
 
@@ -39,15 +37,7 @@ async def test_submissions_and_appends_are_refused_for_now(bench: Bench, level: 
 
 async def test_deliveries_are_refused_for_now(bench: Bench, tmp_path: Path) -> None:
     level: Level = "high"
-    session = DeliverySession(
-        Peer(address="127.0.0.1", port=1, tls=True, certificate_name="hub-a", listener="lmtp"),
-        bench.database,
-        bench.directory,
-        lambda notices: None,
-        frozenset({"hub-a"}),
-        hostname="store-a.example.org",
-        pressure=lambda: level,
-    )
+    session = bench.delivery(pressure=lambda: level)
     command = MailCommand(
         sender=Sender(address="a@example.org"),
         transfer=Transfer(network_message_id="n-1", transfer_key="k-1"),

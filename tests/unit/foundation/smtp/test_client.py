@@ -231,15 +231,27 @@ async def test_held_content_is_not_sent(
 ) -> None:
     connection = await opened(await serve(private=True), without)
     body = b"Subject: x\r\n\r\n" + b"y" * 100_000 + b"\r\n"
-    content = content_of(prefix[:4], prefix[4:] + body[:50], body[50:])
+    opened_streams = closed_streams = 0
+
+    async def content() -> AsyncIterator[bytes]:
+        nonlocal opened_streams, closed_streams
+        opened_streams += 1
+        try:
+            for piece in (prefix[:4], prefix[4:] + body[:50], body[50:]):
+                yield piece
+        finally:
+            closed_streams += 1
+
     asking = msgspec.structs.replace(TRANSFER, prefix_bytes=len(prefix), may_be_held=True)
     room.refuse["MAIL"] = CONTENT_IS_HELD
     for transfer, sent in ((asking, prefix), (TRANSFER, prefix + body)):
         result = await connection.send(Sender(address=""), transfer, (BOB,), content, 200_000)
+        assert opened_streams == closed_streams, "no content is left half read"
         assert result.final[0].positive
         assert room.received[-1].content == sent
     del room.refuse["MAIL"]
     result = await connection.send(Sender(address=""), asking, (BOB,), content, 200_000)
+    assert result.final[0].positive
     assert room.received[-1].content == prefix + body, "the server does not say that it holds it"
     await connection.quit()
 
