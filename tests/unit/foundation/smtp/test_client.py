@@ -231,22 +231,18 @@ async def test_held_content_is_not_sent(
 ) -> None:
     connection = await opened(await serve(private=True), without)
     body = b"Subject: x\r\n\r\n" + b"y" * 100_000 + b"\r\n"
-    opened_streams = closed_streams = 0
+    stream = content_of(prefix[:4], prefix[4:] + body[:50], body[50:])
+    made: list[AsyncIterator[bytes]] = []
 
-    async def content() -> AsyncIterator[bytes]:
-        nonlocal opened_streams, closed_streams
-        opened_streams += 1
-        try:
-            for piece in (prefix[:4], prefix[4:] + body[:50], body[50:]):
-                yield piece
-        finally:
-            closed_streams += 1
+    def content() -> AsyncIterator[bytes]:
+        made.append(stream())
+        return made[-1]
 
     asking = msgspec.structs.replace(TRANSFER, prefix_bytes=len(prefix), may_be_held=True)
     room.refuse["MAIL"] = CONTENT_IS_HELD
     for transfer, sent in ((asking, prefix), (TRANSFER, prefix + body)):
         result = await connection.send(Sender(address=""), transfer, (BOB,), content, 200_000)
-        assert opened_streams == closed_streams, "no content is left half read"
+        assert [piece async for piece in made[-1]] == [], "content that is not wanted is closed"
         assert result.final[0].positive
         assert room.received[-1].content == sent
     del room.refuse["MAIL"]
