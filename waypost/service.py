@@ -43,6 +43,11 @@ LOCK_WAIT_SECONDS = 5
 NEW_OBJECTS_BEFORE_COLLECTION = 5000
 """The interpreter's own 700 suit programs that make cycles; a server's garbage goes by reference count."""
 
+FREED_BYTES_KEPT = 16 * 1024 * 1024
+"""Of each of the C library's heaps, before it gives memory back to the system."""
+OWN_MAPPING_BYTES = 4 * 1024 * 1024
+"""What is as large as this has a mapping of its own, given back at once."""
+
 STOP_WITHIN_SECONDS = 40
 """What a stop may take; every part of it is bounded, but for what runs in a thread and can't be ended."""
 
@@ -134,6 +139,7 @@ def serve(
     import uvloop
 
     configure_logging(server.name)
+    keep_freed_memory()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_serve(topology, server, notification, read_again))
@@ -212,6 +218,17 @@ def spare_what_stays() -> None:
     """
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS_BEFORE_COLLECTION)
+
+
+def keep_freed_memory() -> None:
+    """Memory of a page of contents, or of a large message, is used again as it is: else the C library gives
+    it back to the system, which clears it page by page for the next one (glibc only).
+    """
+    trim_threshold, mapping_threshold = -1, -3  # mallopt(3): M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(trim_threshold, FREED_BYTES_KEPT)
+        mallopt(mapping_threshold, OWN_MAPPING_BYTES)
 
 
 async def _hold(topology: Topology, server: Server) -> FolderLock:

@@ -228,9 +228,9 @@ def purge_step(connection: Connection, mailbox_id: str) -> bool:
 
 def collect_emails(connection: Connection, contents: Contents, limit: int = PURGED_AT_ONCE) -> int:
     """Deletes stored emails that no message shows any more, with their content; returns how many."""
-    found = connection.execute(statements.UNREFERENCED_EMAILS, {"limit": limit}).all()
-    for email, content in found:
-        connection.execute(statements.DELETE_EMAIL, {"email": email})
+    found = statements.UNREFERENCED_EMAILS.rows(connection, {"limit": limit})
+    statements.DELETE_EMAIL.run_each(connection, [{"email": email} for email, _ in found])
+    for _, content in found:
         contents.release(connection, content)
     return len(found)
 

@@ -180,7 +180,7 @@ REFER_TO_EMAIL = Prepared(
     .where(_e.email == bindparam("of_email"))
     .values(reference_count=_e.reference_count + bindparam("change"))
 )
-UNREFERENCED_EMAILS = (
+UNREFERENCED_EMAILS = Prepared(
     select(_e.email, _e.content)
     .where(_e.reference_count == literal_column("0"))
     .order_by(_e.email)
@@ -197,7 +197,7 @@ SET_FIELDS = Prepared(
     .where(_e.email == bindparam("of_email"))
     .values(header_fields=bindparam("header_fields"), searched_fields=bindparam("searched_fields"))
 )
-DELETE_EMAIL = delete(emails).where(_e.email == bindparam("email"))
+DELETE_EMAIL = Prepared(delete(emails).where(_e.email == bindparam("email")))
 EMAIL_PLACE = Prepared(
     select(_e.prefix, _e.content, _e.content_sha256, _e.size_bytes, _e.header_size).where(
         _e.email == bindparam("email")
