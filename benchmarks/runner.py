@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from benchmarks.cases.case import Case, Run
+from benchmarks.cases.sending import run_in
 from benchmarks.load.sink import NextHops, Sink
 from benchmarks.results import Result, shown
 from benchmarks.systems.debian import PostfixDovecot
@@ -93,6 +94,8 @@ class Runner:
                 self._say(f"setting up {system.name}")
                 stack.push_async_callback(system.stop)
                 await system.start()
+            if any(case.run_in for case in cases):
+                await self._run_in(made, Run(hops, self._scale))
             for case in cases:
                 systems = [system for system in made if system.name in self._names_of(case)]
                 await hops.only_the_sink()
@@ -105,6 +108,12 @@ class Runner:
                 finally:
                     for sibling in run.siblings:
                         await sibling.stop()
+
+    async def _run_in(self, systems: Sequence[System], run: Run) -> None:
+        for system in systems:
+            self._say(f"running {system.name} in")
+            async with asyncio.timeout(MEASURE_SECONDS_MAX):
+                await run_in(run, system)
 
     async def _turns(self, case: Case, run: Run, systems: Sequence[System]) -> None:
         result, began = Result(case), time.perf_counter()

@@ -80,6 +80,8 @@ class Case:
     prepare: Measure | None = None
     """Before the first round, on each system."""
     two_sites: bool = False
+    run_in: bool = False
+    """Of systems that have carried mail before: a new one is faster than it stays."""
     alone: bool = False
     """For Waypost alone: the goal is absolute."""
     growths: tuple[Growth, ...] = ()

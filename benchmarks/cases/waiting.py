@@ -217,6 +217,7 @@ CASES: tuple[Case, ...] = (
         (Metric("p99", "p99, ms", less=True, goal=0.1, beyond_absolute=10), *_LATENCIES),
         idle_latency,
         prepare=calibrate,
+        run_in=True,
     ),
     Case(
         "latency-noop",
@@ -224,6 +225,7 @@ CASES: tuple[Case, ...] = (
         (Metric("p99", "p99, ms", less=True, goal=0.8, beyond=0.5), *_LATENCIES),
         polled_latency,
         prepare=calibrate,
+        run_in=True,
     ),
     Case(
         "fan-out",

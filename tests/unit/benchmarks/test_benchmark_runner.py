@@ -97,6 +97,30 @@ async def test_a_case_that_fails_is_told_and_the_others_go_on(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("running")
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_systems_carry_mail_before_the_first_case_that_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: bool
+) -> None:
+    order: list[str] = []
+
+    async def run_in(run: Run, system: System) -> None:
+        order.append(f"{system.name} runs in")
+
+    async def measure(run: Run, system: System) -> Measures:
+        order.append(system.name)
+        return {"rate": 1}
+
+    monkeypatch.setattr(runner, "run_in", run_in)
+    cases = [
+        Case("before", "Before", (RATE,), measure, rounds_most=1),
+        Case("wants", "Wants", (RATE,), measure, rounds_most=1, run_in=wanted),
+    ]
+    await run(cases, tmp_path)
+    assert order[-4:] == ["Waypost", "Theirs"] * 2
+    assert order[:-4] == (["Waypost runs in", "Theirs runs in"] if wanted else [])
+
+
+@pytest.mark.usefixtures("running")
 async def test_a_preparation_without_an_end_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "MEASURE_SECONDS_MAX", 0)
 
