@@ -58,6 +58,7 @@ class Runner:
         self._progress = Progress(*columns, console=console)
         self.results: list[Result] = []
         self.failed: list[Case] = []
+        self._run_in: list[System] = []
         self.versions: list[str] = []
 
     async def run(self) -> None:
@@ -94,8 +95,6 @@ class Runner:
                 self._say(f"setting up {system.name}")
                 stack.push_async_callback(system.stop)
                 await system.start()
-            if any(case.run_in for case in cases):
-                await self._run_in(made, Run(hops, self._scale))
             for case in cases:
                 systems = [system for system in made if system.name in self._names_of(case)]
                 await hops.only_the_sink()
@@ -109,16 +108,15 @@ class Runner:
                     for sibling in run.siblings:
                         await sibling.stop()
 
-    async def _run_in(self, systems: Sequence[System], run: Run) -> None:
-        for system in systems:
-            self._say(f"running {system.name} in")
-            async with asyncio.timeout(MEASURE_SECONDS_MAX):
-                await run_in(run, system)
-
     async def _turns(self, case: Case, run: Run, systems: Sequence[System]) -> None:
         result, began = Result(case), time.perf_counter()
         self.results.append(result)
         for system in systems:
+            if case.run_in and system not in self._run_in:
+                self._say(f"running {system.name} in")
+                async with asyncio.timeout(MEASURE_SECONDS_MAX):
+                    await run_in(run, system)
+                self._run_in.append(system)
             if case.prepare is not None:
                 self._say(f"{case.name}: preparing {system.name}")
                 async with asyncio.timeout(MEASURE_SECONDS_MAX):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.cases.case import CONSTANT, Case, Growth, Measures, Metric, Run, tenfold
-from benchmarks.cases.sending import Flood, Load, others, relayed
+from benchmarks.cases.sending import PEAK_MEMORY, Flood, Load, costs, others, relayed
 from benchmarks.load import smtp
 from benchmarks.load.sink import Sink
 from benchmarks.processes import Usage, cpu_seconds, memory_bytes
@@ -63,7 +63,7 @@ async def drained(run: Run, system: System) -> Measures:
         began = time.perf_counter()
         await drain(system, (sink, count))
         seconds = time.perf_counter() - began
-    return {"rate": count / seconds, "cpu": usage.cpu_seconds / count * 1000}
+    return {"rate": count / seconds, **costs(usage, count)}
 
 
 async def beside_dead_hops(run: Run, system: System) -> Measures:
@@ -84,6 +84,7 @@ async def beside_dead_hops(run: Run, system: System) -> Measures:
     return {
         "rate": beside["rate"],
         "cpu": beside["cpu"],
+        "memory": beside["memory"],
         "without": without["rate"],
         "share": beside["rate"] / without["rate"] * 100,
         "cpu_share": beside["cpu"] / without["cpu"] * 100,
@@ -182,7 +183,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "drain",
         f"A queue of {DRAINED:,} messages, from its next hop's return on",
-        (Metric("rate", "messages a second"), Metric("cpu", "CPU ms a message", less=True)),
+        (Metric("rate", "messages a second"), Metric("cpu", "CPU ms a message", less=True), PEAK_MEMORY),
         drained,
     ),
     Case(
@@ -194,6 +195,7 @@ CASES: tuple[Case, ...] = (
             Metric("share", "rate, % of that without them"),
             Metric("cpu", "CPU ms a message", less=True),
             Metric("cpu_share", "CPU, % of that without them", less=True),
+            PEAK_MEMORY,
         ),
         beside_dead_hops,
     ),

@@ -36,6 +36,10 @@ class Load:
         return self.door == "submissions"
 
 
+RUN_IN = Load(5000)
+"""What a system has carried before its first round."""
+
+
 def senders(system: System) -> Sequence[User]:
     """With two sites they are at the first one."""
     return system.users[::2]
@@ -44,10 +48,6 @@ def senders(system: System) -> Sequence[User]:
 def receivers(system: System, count: int = MAILBOXES) -> Sequence[User]:
     """With two sites they are at the second one."""
     return system.users[1::2][:count]
-
-
-RUN_IN = Load(5000)
-"""What a system has carried before its first round."""
 
 
 class Flood:
@@ -128,6 +128,9 @@ class Watchers:
                 count = await session.noop()
 
 
+PEAK_MEMORY = Metric("memory", "peak memory, MiB", less=True)
+
+
 def costs(usage: Usage, count: int) -> Measures:
     """Of a message: the daemons' CPU time, and what the generator takes of the same processors."""
     return {
@@ -203,7 +206,7 @@ def _metrics(
     return (
         Metric("rate", "messages a second", goal=goal, beyond=beyond),
         Metric("cpu", "CPU ms a message", less=True, goal=cpu_goal, beyond=cpu_beyond),
-        Metric("memory", "peak memory, MiB", less=True),
+        PEAK_MEMORY,
         Metric("generator", "the generator's own CPU ms a message", less=True),
     )
 

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from statistics import quantiles
 
 from benchmarks.cases.case import Case, Measures, Metric, Run
-from benchmarks.cases.sending import STRANGER, Load, receivers, senders, until_visible
+from benchmarks.cases.sending import PEAK_MEMORY, STRANGER, Load, costs, receivers, senders, until_visible
 from benchmarks.load import imap, smtp
 from benchmarks.load.letters import letter
 from benchmarks.processes import Usage, memory_bytes
@@ -174,7 +174,7 @@ async def logons(run: Run, system: System) -> Measures:
             for _ in range(LOGONS_AT_ONCE):
                 group.create_task(client())
         seconds = time.perf_counter() - began
-    return {"rate": count / seconds, "cpu": usage.cpu_seconds / count * 1000}
+    return {"rate": count / seconds, **costs(usage, count)}
 
 
 async def idle_memory(run: Run, system: System, door: Door) -> Measures:
@@ -243,6 +243,7 @@ CASES: tuple[Case, ...] = (
         (
             Metric("rate", "a second", goal=5, beyond=20),
             Metric("cpu", "CPU ms a logon", less=True),
+            PEAK_MEMORY,
         ),
         logons,
     ),

@@ -229,11 +229,12 @@ class Sending:
             return ()
         writer = DataWriter()
         self._queue.expect(self._answers)
-        async for piece in self._content():
-            self._queue.write(writer.feed(piece), 0)
-            await self._queue.drain(self._timeouts.block)
-            if self._queue.waiting:
-                return await self._early_refusal()
+        async with streaming(self._content()) as pieces:
+            async for piece in pieces:
+                self._queue.write(writer.feed(piece), 0)
+                await self._queue.drain(self._timeouts.block)
+                if self._queue.waiting:
+                    return await self._early_refusal()
         self.final_sent = self._queue.write(writer.finish(), 0)
         return await self._finals()
 

@@ -102,8 +102,11 @@ async def test_systems_carry_mail_before_the_first_case_that_wants_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: bool
 ) -> None:
     order: list[str] = []
+    failures = [RuntimeError("the mail did not come")] if wanted else []
 
     async def run_in(run: Run, system: System) -> None:
+        if failures:
+            raise failures.pop()
         order.append(f"{system.name} runs in")
 
     async def measure(run: Run, system: System) -> Measures:
@@ -113,11 +116,14 @@ async def test_systems_carry_mail_before_the_first_case_that_wants_it(
     monkeypatch.setattr(runner, "run_in", run_in)
     cases = [
         Case("before", "Before", (RATE,), measure, rounds_most=1),
+        Case("fails", "Fails", (RATE,), measure, rounds_most=1, run_in=wanted),
         Case("wants", "Wants", (RATE,), measure, rounds_most=1, run_in=wanted),
+        Case("later", "Later", (RATE,), measure, rounds_most=1, run_in=wanted),
     ]
-    await run(cases, tmp_path)
-    assert order[-4:] == ["Waypost", "Theirs"] * 2
-    assert order[:-4] == (["Waypost runs in", "Theirs runs in"] if wanted else [])
+    found = await run(cases, tmp_path)
+    both = ["Waypost", "Theirs"]
+    assert [case.name for case in found.failed] == (["fails"] if wanted else [])
+    assert order == both + (["Waypost runs in", "Theirs runs in"] if wanted else both) + both * 2
 
 
 @pytest.mark.usefixtures("running")

@@ -210,6 +210,17 @@ async def test_a_refusal_amid_the_content_stops_it(scripted: Scripted) -> None:
     assert b"LAST" not in scripted.heard  # type: ignore[attr-defined]
 
 
+async def test_a_refusal_amid_data_closes_the_content(scripted: Scripted) -> None:
+    port = await scripted(
+        script(PIPELINED, (b"DATA", OK + OK + b"354 go\r\n"), (b"xxx", b"552 5.3.4 too much\r\n"))
+    )
+    stream = content_of(*(b"x" * 1_000_000,) * 50)()
+    connection = await SmtpConnection.open("127.0.0.1", port, hostname="client.example")
+    result = await connection.send(Sender(address=""), None, (BOB,), lambda: stream, 50_000_000)
+    assert result.final[0].code == 552
+    assert [piece async for piece in stream] == []
+
+
 async def test_a_server_that_accepts_no_more_data(scripted: Scripted) -> None:
     port = await scripted(script(PIPELINED, (b"DATA", OK + OK + b"354 go\r\n"), (b"xxx", HANG)))
     with pytest.raises(ConnectionBroken) as caught:
