@@ -29,6 +29,7 @@ from mailboxstore.api import Store
 from mailboxstore.search import indexes as module
 from mailboxstore.search import members as members_module
 from mailboxstore.search import runner
+from mailboxstore.search import words as words_module
 from mailboxstore.search.index import MailboxIndex, Text, can_find, can_hold, remove
 from mailboxstore.search.indexes import TextIndexes
 from mailboxstore.search.members import FolderMembers, Members
@@ -350,27 +351,52 @@ def test_what_was_found_is_kept_until_something_comes(tmp_path: Path) -> None:
         assert index.find("pple", "anywhere") == [1, 2]
         assert index.find("pple", "body") == [2]
         assert index.find("plum", "body") == []
-    assert sum("group_concat" in statement for statement in asked) == 3
+    assert sum("word_parts MATCH" in statement for statement in asked) == 3
     index.add([Text(3, "", "", "plums and apples")], 3)
     assert index.find("pple", "anywhere") == [1, 2, 3]
     assert (index.find("pple", "body"), index.find("plum", "body")) == ([2, 3], [3])
     index.close()
 
 
-letters = st.sampled_from('abAÄäßİıſ€\u0301 "*:-\x01\ufffd\ufffe\U0001f600\r\n')
-words = st.text(letters, max_size=12)
+def test_part_of_a_word_is_looked_for_among_the_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = MailboxIndex(tmp_path / "index.db")
+    index.add([Text(1, "", "apples", "pine apple"), Text(2, "", "a_pple", "red grapples")], 2)
+    index.add([Text(3, "", "grapples", "pine\x01apples")], 3)
+    asked: list[str] = []
+    index._connection.set_trace_callback(asked.append)
+    assert index.find("pple", "anywhere") == [1, 2, 3] and index.find("ppl", "body") == [1, 2, 3]
+    assert index.find("grapp", "body") == [2] and index.find("pplesauce", "anywhere") == []
+    assert not any("texts MATCH" in statement for statement in asked)
+    assert index.find("pine apple", "anywhere") == [1] and index.find("ne app", "body") == [1]
+    assert sum("texts MATCH" in statement for statement in asked) == 2
+    monkeypatch.setattr(words_module, "WORDS_MAX", 3)
+    asked.clear()
+    assert index.find("apple", "anywhere") == [1, 2, 3]  # within apple, apples, grapples
+    assert index.find("grapp", "anywhere") == [2, 3]
+    assert not any("texts MATCH" in statement for statement in asked)
+    assert index.find("ple", "anywhere") == [1, 2, 3]  # and within a_pple: too many
+    assert sum("texts MATCH" in statement for statement in asked) == 1
+    index.close()
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(words, words), max_size=6), words)
-def test_it_finds_exactly_the_substrings(pairs: list[tuple[str, str]], sought: str) -> None:
+letters = st.sampled_from('ababcAÄäßİıſ_7€\u0301 "*:-\x01\ufffd\ufffe\U0001f600\r\n')
+some_text = st.text(letters, max_size=12) | st.text(st.sampled_from("ab "), max_size=12)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(some_text, some_text), max_size=6), some_text, st.sampled_from([0, 1, 50]))
+def test_it_finds_exactly_the_substrings(pairs: list[tuple[str, str]], sought: str, words_max: int) -> None:
     texts = [Text(number, "", fold(header), fold(body)) for number, (header, body) in enumerate(pairs, 1)]
     needle = fold(sought)
     if not can_find(needle):
         return
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words_module, "WORDS_MAX", words_max)
         index = MailboxIndex(Path(folder) / "index.db")
-        index.add(texts, len(texts))
+        index.add(texts[:3], 3)
+        index.add(texts[3:], 6)
         held = [text for text in texts if can_hold(text)]
         assert index.unfit == {text.email for text in texts} - {text.email for text in held}
         assert sorted(index.find(needle, "body")) == [t.email for t in held if needle in t.body]
