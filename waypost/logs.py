@@ -13,10 +13,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+import msgspec
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 _COLOURS = {"DEBUG": "2", "INFO": "0", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
 _SERVER_COLOURS = ("36", "32", "35", "34", "33", "96", "92", "95")
+
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+_decode = msgspec.json.Decoder().decode
 
 
 class JsonFormatter(logging.Formatter):
@@ -25,6 +31,9 @@ class JsonFormatter(logging.Formatter):
         self._server = server
 
     def format(self, record: logging.LogRecord) -> str:
+        return line_of(self.entry(record))
+
+    def entry(self, record: logging.LogRecord) -> dict[str, Any]:
         entry: dict[str, Any] = {
             "time": _time(record.created),
             "level": record.levelname.lower(),
@@ -35,7 +44,15 @@ class JsonFormatter(logging.Formatter):
         entry |= {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        return entry
+
+
+def line_of(entry: Mapping[str, Any]) -> str:
+    """As JSON; what JSON has no word for as its text."""
+    try:
+        return _encode(entry).decode()
+    except UnicodeEncodeError:  # half a character
+        return json.dumps(entry, default=str)
 
 
 class ReadableFormatter(JsonFormatter):
@@ -44,7 +61,7 @@ class ReadableFormatter(JsonFormatter):
         self._colours = colours
 
     def format(self, record: logging.LogRecord) -> str:
-        return readable(json.loads(super().format(record)), colours=self._colours)
+        return readable(self.entry(record), colours=self._colours)
 
 
 def configure_logging(server: str) -> None:
@@ -63,6 +80,8 @@ def use_handler(handler: logging.Handler) -> None:
     root.setLevel(logging.INFO)
     # aiosmtpd's: a line a command, with addresses.
     logging.getLogger("mail.log").setLevel(logging.WARNING)
+    # Nobody is shown where in the code a line was written, nor in which thread ("Optimization" in logging).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 def colours_on(stream: TextIO) -> bool:
@@ -96,7 +115,7 @@ def parse_line(server: str, line: bytes) -> dict[str, Any]:
     """A line of a server's stderr as an entry; what is no JSON object (a crash's last words) becomes its
     sentence."""
     try:
-        entry = json.loads(line)
+        entry = _decode(line)
     except ValueError:
         entry = None
     if isinstance(entry, dict):

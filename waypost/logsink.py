@@ -7,16 +7,16 @@ counted.
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
 import threading
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from waypost.logs import JsonFormatter, colours_on, readable
+from waypost.logs import JsonFormatter, colours_on, line_of, readable
 
 QUEUED_LINES = 10_000
+LINES_AT_ONCE = 1_000
 
 
 class LogSink:
@@ -49,7 +49,7 @@ class LogSink:
     def _line(self, entry: Mapping[str, Any]) -> str:
         if self._readable:
             return readable(entry, colours=self._colours)
-        return json.dumps(entry, ensure_ascii=False)
+        return line_of(entry)
 
     def _put(self, line: str) -> bool:
         try:
@@ -59,12 +59,23 @@ class LogSink:
         return True
 
     def _write_lines(self) -> None:
-        while (line := self._lines.get()) is not None:
+        while lines := self._next():
             try:
-                self._stream.write(line + "\n")
+                self._stream.write("".join(lines))
                 self._stream.flush()
             except OSError:  # nobody reads any more; the servers go on
                 continue
+
+    def _next(self) -> list[str]:
+        """Lines that wait, at least one; none after the last."""
+        lines: list[str] = []
+        while not lines or (len(lines) < LINES_AT_ONCE and not self._lines.empty()):
+            line = self._lines.get()
+            if line is None:
+                self._lines.put(None)
+                break
+            lines.append(line + "\n")
+        return lines
 
 
 class SinkHandler(logging.Handler):
@@ -73,10 +84,10 @@ class SinkHandler(logging.Handler):
     def __init__(self, sink: LogSink, server: str) -> None:
         super().__init__()
         self._sink = sink
-        self.setFormatter(JsonFormatter(server))
+        self._entries = JsonFormatter(server)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._sink.write(json.loads(self.format(record)))
+        self._sink.write(self._entries.entry(record))
 
 
 def _dropped(count: int) -> dict[str, Any]:

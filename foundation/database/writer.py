@@ -5,6 +5,9 @@ along; a caller that goes away undoes nothing; who waits when the disk fails und
 that no answer is given to what may be durable; units are committed in the order of their calls. What arrives
 during a commit goes into the next one: no timer, no sleep. Only a lazy unit, which nobody waits for, begins
 no commit of its own before LAZY_SECONDS are over: it goes with the next one.
+
+A group runs without savepoints. Where one of its units fails, it is rolled back and runs again, each unit in
+a savepoint of its own.
 """
 
 from __future__ import annotations
@@ -108,7 +111,8 @@ class Writer:
 
         A lazy unit may wait for the commit of another one, at most LAZY_SECONDS: for work whose loss in a
         crash is made good by itself, and whose end nobody waits for.
-        The unit must neither commit nor roll back. A MailError (or another error of its own) rolls back this
+        The unit must neither commit nor roll back, and may be run twice, of which the first time is undone in
+        the database. A MailError (or another error of its own) rolls back this
         unit alone and is raised here. The database's errors: 452 4.3.1 when it is full, else 451 4.3.0.
         Cancelling the caller does not take the unit back. Cancelled (CancelledError) when the disk failed
         under the commit.
@@ -207,15 +211,19 @@ class Writer:
 
     # --- below: in the executor ---
 
-    def _commit(self, units: Sequence[Callable[[Connection], Any]]) -> list[_Outcome]:
-        """One transaction, a savepoint for each unit, one commit."""
+    def _commit(self, units: Sequence[Callable[[Connection], Any]]) -> Sequence[_Outcome]:
+        """One transaction, one commit."""
         try:
             connection = self._connect()
             transaction = connection.begin()
         except SQLAlchemyError as error:
             return self._group_failed(units, None, error)
         try:
-            outcomes = [_attempt(connection, unit, savepoint=len(units) > 1) for unit in units]
+            outcomes = _together(connection, units)
+            if outcomes is None:
+                transaction.rollback()
+                transaction = connection.begin()
+                outcomes = [_attempt(connection, unit, savepoint=True) for unit in units]
             if all(isinstance(outcome, _Failed) for outcome in outcomes):
                 transaction.rollback()
                 return outcomes
@@ -259,14 +267,35 @@ class Writer:
         return [_Failed(_answer_to(error)) for _ in units]
 
 
+def _together(
+    connection: Connection, units: Sequence[Callable[[Connection], Any]]
+) -> Sequence[_Outcome] | None:
+    """All of them without savepoints, which copy each page that a unit changes. None: one failed, which is to
+    take none along. Raises _TransactionLost.
+    """
+    if len(units) == 1:
+        return [_attempt(connection, units[0], savepoint=False)]
+    try:
+        return [_Done(_value(connection, unit)) for unit in units]
+    except Exception as error:
+        if not transaction_open(connection):
+            raise _TransactionLost(error) from error
+        return None
+
+
+def _value(connection: Connection, unit: Callable[[Connection], T]) -> T:
+    value = unit(connection)
+    if not can_commit(connection):
+        raise RuntimeError("a unit of work ended the transaction, or hid an error that ended it")
+    return value
+
+
 def _attempt(connection: Connection, unit: Callable[[Connection], Any], *, savepoint: bool) -> _Outcome:
     """Raises _TransactionLost when the database rolled back more than this unit."""
     try:
         if savepoint:
             run_text(connection, "SAVEPOINT unit")
-        value = unit(connection)
-        if not can_commit(connection):
-            raise RuntimeError("a unit of work ended the transaction, or hid an error that ended it")
+        value = _value(connection, unit)
         if savepoint:
             run_text(connection, "RELEASE SAVEPOINT unit")
         return _Done(value)

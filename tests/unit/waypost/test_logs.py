@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from pathlib import Path
 
-from waypost.logs import JsonFormatter, parse_line, readable
+from waypost.logs import JsonFormatter, line_of, parse_line, readable
 
 
 def test_a_record_is_one_line_of_json_with_its_fields() -> None:
@@ -30,6 +31,14 @@ def test_a_record_is_one_line_of_json_with_its_fields() -> None:
     assert entry["message"] == "relay of m1 failed"
     assert entry["next_hop"] == "hub-b"
     assert "ValueError: broken" in entry["exception"]
+
+
+def test_half_a_character_and_what_json_has_no_word_for_are_written_all_the_same() -> None:
+    assert json.loads(line_of({"message": "half \ud800", "path": Path("/x")})) == {
+        "message": "half \ud800",
+        "path": "/x",
+    }
+    assert line_of({"message": "ganz ä", "path": Path("/x")}) == '{"message":"ganz ä","path":"/x"}'
 
 
 def test_people_read_one_line_and_then_the_exception() -> None:

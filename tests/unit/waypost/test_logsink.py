@@ -6,6 +6,9 @@ import io
 import json
 import threading
 
+import pytest
+
+from waypost import logsink
 from waypost.logsink import LogSink
 
 
@@ -47,3 +50,18 @@ def test_a_reader_that_is_stuck_costs_lines_which_are_counted() -> None:
     said = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
     assert said[:3] == ["first", "0", "1"]
     assert any("log lines were dropped" in line for line in said[3:])
+
+
+def test_lines_that_wait_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logsink, "LINES_AT_ONCE", 3)
+    stream = Stuck()
+    written: list[int] = []
+    monkeypatch.setattr(stream, "flush", lambda: written.append(len(stream.getvalue().splitlines())))
+    sink = LogSink(stream)
+    sink.write({"message": "first"})
+    assert stream.waits.wait(10)
+    for number in range(5):
+        sink.write({"message": str(number)})
+    stream.go.set()
+    sink.close()
+    assert written == [1, 4, 6]

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event
@@ -178,6 +179,32 @@ async def test_a_failing_unit_takes_nobody_along(notes: Notes, writer: Writer) -
     assert isinstance(outcomes[2].__cause__, IntegrityError)
     assert isinstance(outcomes[3], ValueError)
     assert notes.seen() == ["a", "b"]
+
+
+async def test_savepoints_are_for_groups_in_which_a_unit_failed(notes: Notes, writer: Writer) -> None:
+    statements: list[str] = []
+    runs: list[str] = []
+
+    def listen(connection: Connection) -> None:
+        driver: Any = connection.connection.dbapi_connection
+        driver.set_trace_callback(statements.append)
+
+    def add(connection: Connection, text: str) -> str:
+        runs.append(text)
+        return notes.add(connection, text)
+
+    def refuse(connection: Connection) -> None:
+        add(connection, "gone")
+        raise MailError(552, "5.2.2", "The mailbox is full", "OVERQUOTA")
+
+    await writer.run(listen)
+    await group(notes, writer, [lambda connection, text=text: add(connection, text) for text in "abc"])
+    assert runs == ["a", "b", "c"]
+    assert not any("SAVEPOINT" in statement for statement in statements)
+    await group(notes, writer, [lambda c: add(c, "d"), refuse, lambda c: add(c, "e")])
+    assert runs == ["a", "b", "c", "d", "gone", "d", "gone", "e"]
+    assert sum(statement.startswith("SAVEPOINT") for statement in statements) == 3
+    assert notes.seen() == ["a", "b", "c", "d", "e"]
 
 
 async def test_a_failing_unit_alone(notes: Notes, writer: Writer) -> None:
