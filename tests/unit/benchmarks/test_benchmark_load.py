@@ -108,16 +108,23 @@ async def test_a_drain_asks_again_where_nothing_comes(monkeypatch: pytest.Monkey
     assert (sink.count, system.answers) == (5, [])
 
 
+def receive(session: ImapSession, data: bytes) -> None:
+    session.get_buffer(-1)[: len(data)] = data
+    session.buffer_updated(len(data))
+
+
 @pytest.mark.parametrize("size", [1, 3, 7, 5000])
-async def test_an_answer_ends_with_its_tag_wherever_reads_cut(size: int) -> None:
+@pytest.mark.parametrize("method", ["ask", "command"])
+async def test_an_answer_ends_with_its_tag_wherever_reads_cut(size: int, method: str) -> None:
     session = ImapSession()
     session.connection_made(Written())  # type: ignore[arg-type]
-    asking = asyncio.create_task(session.command("FETCH 1 BODY[]"))
+    asking = asyncio.create_task(getattr(session, method)("FETCH 1 BODY[]"))
     await asyncio.sleep(0)
     answer = b"* 1 FETCH (BODY[] {14}\r\nx9q OK no\r\nx\r\n)\r\nx1q OK done\r\n"
     for start in range(0, len(answer), size):
-        session.data_received(answer[start : start + size])
-    assert await asking == answer
+        assert not asking.done()
+        receive(session, answer[start : start + size])
+    assert await asking == (answer if method == "ask" else None)
 
 
 async def test_a_refusal_is_raised() -> None:
@@ -125,7 +132,7 @@ async def test_a_refusal_is_raised() -> None:
     session.connection_made(Written())  # type: ignore[arg-type]
     asking = asyncio.create_task(session.command("NOOP"))
     await asyncio.sleep(0)
-    session.data_received(b"x1q BAD what\r\n")
+    receive(session, b"x1q BAD what\r\n")
     with pytest.raises(Failed, match="BAD what"):
         await asking
 
