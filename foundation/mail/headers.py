@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from foundation.mail.address import to_a_labels, valid_address, valid_domain
@@ -36,6 +37,7 @@ _LAST_LINE_END = re.compile(rb"\n(?!%b)" % _HEADER_LINE)
 _UNDECIDED = re.compile(rb"(?!--)[!-9;-~]*+[ \t]*+\Z|\r\Z")
 _FIELD_END = re.compile(rb"\n(?![ \t])")
 _FIELD_NAME = re.compile(rb"((?!--)[!-9;-~]++)[ \t]*+:")
+_FIELDS = re.compile(rb"^(((?!--)[!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*)*\n?))", re.MULTILINE)
 _MESSAGE_ID = re.compile(rb"<([^<>\s]{1,995})>")
 _NOT_WORD = re.compile(r"[^A-Za-z0-9._-]")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -100,6 +102,13 @@ def find_fields(buffer: Buffer, start: int, end: int) -> Iterator[Field]:
         yield Field(name[1].lower(), at, name.end(), end)
 
 
+def split_fields(block: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """Text, name and value of each field of a header, as find_fields finds them: in one go, which is faster,
+    and all of it copied.
+    """
+    return _FIELDS.findall(block)
+
+
 def fields(header: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(name in lower case, unfolded value without outer white space) of every field, in order."""
     for field in find_fields(header, 0, header_block(header)):
@@ -138,7 +147,7 @@ def message_ids(value: bytes) -> tuple[str, ...]:
 
 def count_received(header: bytes) -> int:
     """How many servers have stamped the message (RFC 5321 6.3)."""
-    return sum(field.name == b"received" for field in find_fields(header, 0, header_block(header)))
+    return sum(name.lower() == b"received" for _, name, _ in split_fields(header[: header_block(header)]))
 
 
 def remove_headers(header: bytes, names: frozenset[bytes]) -> bytes:
@@ -167,7 +176,7 @@ def complete_submission(header: bytes, *, at_ms: int, message_id: str) -> bytes:
     """Adds a missing Date and Message-ID (RFC 6409 8.2, 8.3) and a missing closing empty line; private fields
     go."""
     header = remove_private(header)
-    names = {field.name for field in find_fields(header, 0, header_block(header))}
+    names = {name.lower() for _, name, _ in split_fields(header[: header_block(header)])}
     added = []
     if b"date" not in names:
         added.append(f"Date: {date_value(at_ms)}\r\n".encode("ascii"))
@@ -185,8 +194,13 @@ def return_path_line(sender: str) -> bytes:
 
 def date_value(at_ms: int, offset_minutes: int = 0) -> str:
     """A date-time of RFC 5322 3.3 in the given offset from UTC."""
+    return _date_value(at_ms // 1000, offset_minutes)
+
+
+@lru_cache(maxsize=16)
+def _date_value(at_seconds: int, offset_minutes: int) -> str:
     zone = timezone(timedelta(minutes=offset_minutes))
-    at = datetime(1970, 1, 1, tzinfo=UTC).astimezone(zone) + timedelta(seconds=at_ms // 1000)
+    at = datetime(1970, 1, 1, tzinfo=UTC).astimezone(zone) + timedelta(seconds=at_seconds)
     sign = "-" if offset_minutes < 0 else "+"
     hours, minutes = divmod(abs(offset_minutes), 60)
     return (
@@ -244,6 +258,7 @@ def _host(name: str) -> str:
     return _NOT_WORD.sub("?", name[:255])
 
 
+@lru_cache(maxsize=1024)
 def _address_literal(address: str) -> str:
     if not address:
         return ""
@@ -255,13 +270,14 @@ def _address_literal(address: str) -> str:
 
 
 def _without(header: bytes, unwanted: Callable[[bytes], bool]) -> bytes:
+    block = header_block(header)
+    if not any(unwanted(name.lower()) for _, name, _ in split_fields(header[:block])):
+        return header
     kept = []
     at = 0
-    for field in find_fields(header, 0, header_block(header)):
+    for field in find_fields(header, 0, block):
         if unwanted(field.name):
             kept.append(header[at : field.start])
             at = field.end
-    if not at:
-        return header
     kept.append(header[at:])
     return b"".join(kept)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from foundation.mail.decoding import decode_header, fold
-from foundation.mail.headers import header_block, unfold
+from foundation.mail.headers import header_block, split_fields, unfold
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,10 +32,6 @@ LISTED = frozenset(name.encode() for name in _NAMES.split())
 fields are known already."""
 
 
-_FIELDS = re.compile(rb"^(((?!--)[!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*)*\n?))", re.MULTILINE)
-"""Text, name and value of each field, as headers.find_fields finds them, in one go."""
-
-
 class Listed(msgspec.Struct, frozen=True):
     fields: bytes = b""
     """The listed fields as they stand, each with its line end. Empty: ask the message."""
@@ -50,7 +46,7 @@ def list_fields(header: bytes) -> Listed:
     size = 0
     block = header[: header_block(header)]
     plain = block.isascii() and b"=?" not in block
-    for text, name, value in _FIELDS.findall(block):
+    for text, name, value in split_fields(block):
         if name.lower() not in LISTED:
             continue
         size += len(text)

@@ -7,7 +7,7 @@ bytes by these offsets. Content is never copied or changed. Any input gives a tr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,7 +24,7 @@ from foundation.mail.content_fields import (
     media_type,
 )
 from foundation.mail.decoding import decode_header_block, decode_text
-from foundation.mail.headers import find_fields, header_block, unfold
+from foundation.mail.headers import find_fields, header_block, split_fields, unfold
 from foundation.mail.imap_envelope import ENVELOPE_FIELDS, envelope_of, merge_fields
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ SEARCHED_OCTETS_MAX = 32 * 1024 * 1024
 
 _LINE_OCTETS_MAX = BOUNDARY_OCTETS_MAX + 64
 _VALUE_OCTETS_MAX = 1_000_000
+_HEADER_AT_ONCE_OCTETS = 64 * 1024
 _EMPTY_ENVELOPE = envelope_of({})
 
 _LANGUAGE = re.compile(rb"[A-Za-z0-9-]++")
@@ -395,8 +396,18 @@ def _count_lines(buffer: Buffer, start: int, end: int) -> int:
 
 
 def _collect(buffer: Buffer, start: int, end: int, names: frozenset[bytes]) -> dict[bytes, bytes]:
-    return merge_fields(
-        (name, unfold(bytes(buffer[value_start : min(field_end, value_start + _VALUE_OCTETS_MAX)])))
-        for name, _, value_start, field_end in find_fields(buffer, start, end)
-        if name in names
-    )
+    """Values of these fields, unfolded."""
+    found: Iterable[tuple[bytes, bytes]]
+    if end - start <= _HEADER_AT_ONCE_OCTETS:
+        found = [
+            (lowered, unfold(value))
+            for _, name, value in split_fields(bytes(buffer[start:end]))
+            if (lowered := name.lower()) in names
+        ]
+    else:
+        found = (
+            (name, unfold(bytes(buffer[value_start : min(field_end, value_start + _VALUE_OCTETS_MAX)])))
+            for name, _, value_start, field_end in find_fields(buffer, start, end)
+            if name in names
+        )
+    return merge_fields(found)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,6 +33,7 @@ __all__ = [
 
 REFERENCES_MAX = 1000
 SUBJECT_CHARACTERS_MAX = 1000
+WORD_CHARACTERS_MAX = 64
 
 _DATE = re.compile(
     rb"(?:[A-Za-z]+[, ]\s*)?(\d{1,2})[\s-]+([A-Za-z]{3})[a-z]*[\s-]+(\d{2,4})"
@@ -167,6 +169,12 @@ def _zone(text: bytes) -> timezone:
 
 
 def _text(text: str) -> bytes:
+    return _word(text) if len(text) <= WORD_CHARACTERS_MAX else render_string(text.encode("ascii", "replace"))
+
+
+@lru_cache(maxsize=1024)
+def _word(text: str) -> bytes:
+    """Types, encodings, names of parameters: there are few."""
     return render_string(text.encode("ascii", "replace"))
 
 

@@ -19,6 +19,7 @@ from foundation.mail.headers import (
     remove_headers,
     remove_private,
     select_fields,
+    split_fields,
 )
 from foundation.mail.imap_envelope import render_envelope
 
@@ -52,6 +53,16 @@ def test_fields_cover_the_header_in_order(header: bytes) -> None:
         assert at <= field.start < field.value_start <= field.end <= end
         at = field.end
     assert header_block(header[:end]) == end
+
+
+@given(ANY)
+def test_fields_split_in_one_go_are_the_same(header: bytes) -> None:
+    block = header[: header_block(header)]
+    found = [
+        (block[f.start : f.end], f.name, block[f.value_start : f.end])
+        for f in find_fields(block, 0, len(block))
+    ]
+    assert [(text, name.lower(), value) for text, name, value in split_fields(block)] == found
 
 
 @given(ANY, ANY, st.integers(0, 60), st.integers(1, 60))

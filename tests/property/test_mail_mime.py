@@ -7,9 +7,11 @@ from email.message import Message
 from email.policy import compat32
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foundation.mail import mime
 from foundation.mail.mime import Part, decode_parts, encode_parts, scan, searchable_texts
 from foundation.mail.rendering import render_body_structure, summarise
 
@@ -155,6 +157,14 @@ def test_any_octets_have_a_sound_tree(octets: bytes) -> None:
     assert (root.header_start, root.body_end) == (0, len(octets))
     assert decode_parts(encode_parts(root)) == root
     assert all(isinstance(text, str) for text in searchable_texts(octets))
+
+
+@given(ANYTHING)
+def test_headers_too_large_to_be_copied_give_the_same(octets: bytes) -> None:
+    found = scan(octets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mime, "_HEADER_AT_ONCE_OCTETS", -1)
+        assert scan(octets) == found
 
 
 class Reader:
