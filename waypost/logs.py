@@ -82,6 +82,7 @@ def use_handler(handler: logging.Handler) -> None:
     logging.getLogger("mail.log").setLevel(logging.WARNING)
     # Nobody is shown where in the code a line was written, nor in which thread ("Optimization" in logging).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
 
 
 def colours_on(stream: TextIO) -> bool:

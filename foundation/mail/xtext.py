@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
+_XTEXT = re.compile(r"[!-*,-<>-~]*+(?:\+[0-9A-F]{2}[!-*,-<>-~]*+)*")
+_PLAIN = re.compile(r"[!-*,-<>-~]*+")
 _XTEXT_UNSAFE = re.compile(rb"[^!-*,-<>-~]")
 _HEXCHAR = re.compile(rb"\+([0-9A-F]{2})")
 _UNITEXT_UNSAFE = re.compile(r"[\x00-\x20+=\\\x7f]")
@@ -17,12 +18,16 @@ def valid_xtext(text: str) -> bool:
 
 def encode_xtext(text: str) -> str:
     """Text (as UTF-8) to xtext: what is not printable ASCII, `+` and `=` become `+HH` (RFC 3461 4)."""
+    if _PLAIN.fullmatch(text):
+        return text
     encoded = _XTEXT_UNSAFE.sub(lambda found: b"+%02X" % found[0][0], text.encode("utf-8", "replace"))
     return encoded.decode("ascii")
 
 
 def decode_xtext(text: str) -> str:
     """The text behind xtext. What is not xtext stays as it is; octets that are no UTF-8 become U+FFFD."""
+    if _PLAIN.fullmatch(text):
+        return text
     raw = _HEXCHAR.sub(lambda found: bytes((int(found[1], 16),)), text.encode("utf-8", "replace"))
     return raw.decode("utf-8", "replace")
 

@@ -8,6 +8,7 @@ from foundation.mail.errors import MailError
 from foundation.mail.xtext import decode_xtext, valid_xtext
 
 _KEYWORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*")
+_PLAIN = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([\x21-\x3c\x3e-\x7e]++))?")
 _VALUE = re.compile(rb"[\x21-\x3c\x3e-\x7e]+")
 _VALUE_UTF8 = re.compile(rb"[\x21-\x3c\x3e-\x7e\x80-\xff]+")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]{1,63}")
@@ -27,6 +28,9 @@ def split_parameters(text: bytes) -> dict[str, str | None]:
     """`KEY=value KEY …` by upper-case keyword; None where there is no `=`. Raises MailError 501 5.5.4."""
     result: dict[str, str | None] = {}
     for word in text.split():
+        if (plain := _PLAIN.fullmatch(word)) and (keyword := plain[1].decode().upper()) not in result:
+            result[keyword] = None if plain[2] is None else plain[2].decode()
+            continue
         key, equals, value = word.partition(b"=")
         if _KEYWORD.fullmatch(key) is None:
             raise bad("A parameter is malformed")

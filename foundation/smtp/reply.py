@@ -7,6 +7,7 @@ that is read is either whole and of one code or a ReplyError; memory stays bound
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -16,8 +17,11 @@ TEXT_BYTES_MAX = 480
 """With code, status and line end below the 512 octets of RFC 5321 4.5.3.1.5."""
 LINE_BYTES_MAX = 8192
 REPLY_BYTES_MAX = 65536
+OFTEN_BYTES_MAX = 48
+"""A longer line has names or identifiers in it, and does not come again."""
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]+")
+_PLAIN = re.compile(rf"[ -~]{{1,{TEXT_BYTES_MAX}}}")
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])([^\r\n]*))?\r?\n")
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: +|$)")
 
@@ -50,6 +54,8 @@ class Reply(msgspec.Struct, frozen=True):
 
     def encode(self) -> bytes:
         """The reply's lines with their CRLF, the status on each (RFC 2034 4)."""
+        if len(self.lines) == 1 and _PLAIN.fullmatch(self.lines[0]):
+            return f"{self.code} {self.status}{' ' if self.status else ''}{self.lines[0]}\r\n".encode("ascii")
         texts = [piece for line in self.lines for piece in _pieces(line)] or [""]
         prefix = f"{self.status} " if self.status else ""
         last = len(texts) - 1
@@ -104,25 +110,35 @@ class ReplyReader:
         return replies
 
     def _line(self, line: bytes) -> Reply | None:
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise ReplyError(f"not a reply: {line[:80]!r}")
+        code, is_last, status, text = (_parsed_often if len(line) <= OFTEN_BYTES_MAX else _parsed)(line)
         self._size += len(line)
         if len(line) > LINE_BYTES_MAX or self._size > REPLY_BYTES_MAX:
             raise ReplyError("the reply is too long")
-        code = int(match[1])
         if self._lines and code != self._code:
             # RFC 5321 4.2.1: every line of a reply carries the same code
             raise ReplyError(f"one reply with the codes {self._code} and {code}")
-        text = (match[3] or b"").decode("utf-8", "backslashreplace")
-        status = _STATUS.match(text)
-        if status is not None and status[1][0] == str(code)[0]:
-            text = text[status.end() :]
-            self._status = status[1]
+        self._status = status or self._status
         self._code = code
         self._lines.append(text)
-        if match[2] == b"-":
+        if not is_last:
             return None
         reply = Reply(code, self._status, tuple(self._lines))
         self._code, self._status, self._lines, self._size = 0, "", [], 0
         return reply
+
+
+def _parsed(line: bytes) -> tuple[int, bool, str, str]:
+    """Code, whether the reply ends here, status (empty: none), text. Raises ReplyError."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise ReplyError(f"not a reply: {line[:80]!r}")
+    code = int(match[1])
+    text = (match[3] or b"").decode("utf-8", "backslashreplace")
+    status = _STATUS.match(text)
+    if status is not None and status[1][0] == str(code)[0]:
+        return code, match[2] != b"-", status[1], text[status.end() :]
+    return code, match[2] != b"-", "", text
+
+
+_parsed_often = lru_cache(maxsize=256)(_parsed)
+"""Servers say the same to most commands."""
