@@ -34,6 +34,7 @@ from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError
 
 from foundation.database.dialects import (
     BUSY_TIMEOUT_MS,
+    SqliteConnection,
     begin_sqlite,
     limit_size,
     lock_for_schema,
@@ -96,7 +97,12 @@ def open_engine(url: str, size_bytes_max: int = 0) -> Engine:
     isolation: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
     if parsed.drivername == "sqlite":
         isolation = {}
-        connect = {"isolation_level": None, "check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
+        connect = {
+            "isolation_level": None,
+            "check_same_thread": False,
+            "timeout": BUSY_TIMEOUT_MS / 1000,
+            "factory": SqliteConnection,
+        }
     place = parsed.render_as_string(hide_password=True)
     try:
         # Connections are opened when first needed, so there are never more than threads that use them.

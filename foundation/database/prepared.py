@@ -16,7 +16,7 @@ from sqlalchemy import Boolean, Connection, Dialect, Insert, Select
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
 
-from foundation.database.dialects import wrapped
+from foundation.database.dialects import SqliteConnection, wrapped
 
 Values = Mapping[str, Any]
 Row = tuple[Any, ...]
@@ -42,13 +42,16 @@ class Prepared:
             self._truths = tuple(place for place, column in columns if isinstance(column.type, Boolean))
 
     def first(self, connection: Connection, values: Values) -> Row | None:
-        """The first row; None without one."""
+        """The first row; None without one. For statements that find one, or few: all are fetched."""
         driver = _driver(connection)
         if driver is None:
-            row = connection.execute(self.statement, values).first()
-            return None if row is None else tuple(row)
-        found: Row | None = self._run(connection, driver, values).fetchone()
-        return found if found is None or not self._truths else self._truthful(found)
+            one = connection.execute(self.statement, values).first()
+            return None if one is None else tuple(one)
+        found = self._run(connection, driver, values).fetchall()
+        if not found:
+            return None
+        row = found[0]
+        return self._truthful(row) if self._truths else row
 
     def scalar(self, connection: Connection, values: Values) -> Any:
         """The first column of the first row; None without one."""
@@ -103,7 +106,8 @@ class Prepared:
 
     # --- SQLite ---
 
-    def _run(self, connection: Connection, driver: sqlite3.Connection, values: Values) -> sqlite3.Cursor:
+    def _run(self, connection: Connection, driver: sqlite3.Cursor, values: Values) -> sqlite3.Cursor:
+        """Rows are to be fetched to the last one, or the statement stays open."""
         parameters = self._parameters(connection.dialect, values)
         try:
             return driver.execute(self._text, parameters)
@@ -156,11 +160,11 @@ def _nothing(_: Values) -> Sequence[Any]:
     return ()
 
 
-def _driver(connection: Connection) -> sqlite3.Connection | None:
-    """SQLite's connection, inside SQLAlchemy's transaction; None on another database."""
+def _driver(connection: Connection) -> sqlite3.Cursor | None:
+    """The cursor of SQLite's connection, inside SQLAlchemy's transaction; None on another database."""
     if connection.dialect.name != "sqlite":
         return None
     if not connection.in_transaction():
         connection.begin()
-    driver: sqlite3.Connection | None = connection.connection.dbapi_connection  # type: ignore[assignment]
-    return driver
+    driver: SqliteConnection = connection.connection.dbapi_connection  # type: ignore[assignment]
+    return driver.kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,3 +128,16 @@ def test_a_count_that_the_database_does_not_tell_is_no_answer(
     monkeypatch.setattr(CursorResult, "rowcount", -1)
     with pytest.raises(RuntimeError, match="how many rows"):
         Prepared(insert(NOTES)).run(connection, {"name": "one"})
+
+
+def test_nothing_stays_open_behind_the_first_row(connection: Connection, tmp_path: Path) -> None:
+    add = Prepared(insert(NOTES))
+    for name in ("one", "two", "three"):
+        add.add(connection, {"name": name, "done": None, "data": None})
+    all_of_them = Prepared(select(NOTES.c.name).where(NOTES.c.id > bindparam("after")).order_by(NOTES.c.id))
+    assert all_of_them.first(connection, {"after": 0}) == ("one",)
+    connection.commit()
+    other = sqlite3.connect(tmp_path / "notes.db", timeout=0)
+    busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    other.close()
+    assert not busy, "a statement that is not at its end keeps its snapshot"
