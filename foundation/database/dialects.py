@@ -17,6 +17,8 @@ WAL_LIMIT_BYTES = 64 * 1024 * 1024
 POSTGRESQL_FAILED = 3
 """PQTRANS_INERROR of libpq."""
 
+_CURSOR = "waypost_cursor"
+
 SQLITE_IOERR = 10
 SQLITE_FULL = 13
 
@@ -31,18 +33,6 @@ _PRAGMAS = (
     f"PRAGMA wal_autocheckpoint={WAL_PAGES_BEFORE_CHECKPOINT}",
     f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}",
 )
-
-
-class SqliteConnection(sqlite3.Connection):
-    """With a cursor for all prepared statements: to make one costs as much as to find a row by its key."""
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.kept = self.cursor()
-
-    def close(self) -> None:
-        self.kept.close()
-        super().close()
 
 
 def lock_for_schema(connection: Connection) -> None:
@@ -110,6 +100,16 @@ def _sqlite_code(error: BaseException | None) -> int | None:
     return code & 0xFF if isinstance(code, int) else None
 
 
+def keep_cursor(driver: Any, record: Any) -> None:
+    """For all prepared statements of a connection: to make one costs as much as to find a row by its key."""
+    record.info[_CURSOR] = driver.cursor()
+
+
+def kept_cursor(connection: Connection) -> sqlite3.Cursor:
+    cursor: sqlite3.Cursor = connection.connection.info[_CURSOR]
+    return cursor
+
+
 def set_pragmas(driver: Any, record: object) -> None:
     cursor = driver.cursor()
     for pragma in _PRAGMAS:
@@ -138,9 +138,8 @@ def run_text(connection: Connection, text: str) -> None:
     if connection.dialect.name != "sqlite":
         connection.exec_driver_sql(text)
         return
-    driver: Any = connection.connection.dbapi_connection
     try:
-        driver.kept.execute(text)
+        kept_cursor(connection).execute(text)
     except sqlite3.Error as error:
         raise wrapped(connection, text, error) from error
 

@@ -34,8 +34,8 @@ from sqlalchemy.exc import ArgumentError, InvalidRequestError, NoSuchModuleError
 
 from foundation.database.dialects import (
     BUSY_TIMEOUT_MS,
-    SqliteConnection,
     begin_sqlite,
+    keep_cursor,
     limit_size,
     lock_for_schema,
     set_pragmas,
@@ -101,7 +101,6 @@ def open_engine(url: str, size_bytes_max: int = 0) -> Engine:
             "isolation_level": None,
             "check_same_thread": False,
             "timeout": BUSY_TIMEOUT_MS / 1000,
-            "factory": SqliteConnection,
         }
     place = parsed.render_as_string(hide_password=True)
     try:
@@ -121,6 +120,7 @@ def open_engine(url: str, size_bytes_max: int = 0) -> Engine:
         raise SchemaError(place, f"the driver {error.name} is not installed", mend) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", set_pragmas)
+        event.listen(engine, "connect", keep_cursor)
         if size_bytes_max:
             event.listen(engine, "connect", limit_size(size_bytes_max))
         event.listen(engine, "begin", begin_sqlite)

@@ -16,7 +16,7 @@ from sqlalchemy import Boolean, Connection, Dialect, Insert, Select
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import UpdateBase
 
-from foundation.database.dialects import SqliteConnection, wrapped
+from foundation.database.dialects import kept_cursor, wrapped
 
 Values = Mapping[str, Any]
 Row = tuple[Any, ...]
@@ -88,7 +88,8 @@ class Prepared:
             return
         parameters = [self._parameters(connection.dialect, values) for values in all_values]
         try:
-            driver.executemany(self._text, parameters)
+            # Not by the cursor itself: it would hold on to the statement, and keep a closed database open.
+            driver.connection.executemany(self._text, parameters)
         except sqlite3.Error as error:
             raise wrapped(connection, self._text, error) from error
 
@@ -166,5 +167,4 @@ def _driver(connection: Connection) -> sqlite3.Cursor | None:
         return None
     if not connection.in_transaction():
         connection.begin()
-    driver: SqliteConnection = connection.connection.dbapi_connection  # type: ignore[assignment]
-    return driver.kept
+    return kept_cursor(connection)

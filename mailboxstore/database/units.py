@@ -66,8 +66,9 @@ def add_unit(connection: Connection, unit: Unit) -> None:
     transfer_statements.ADD_UNIT.run(connection, values)
 
 
-def delete_unit(connection: Connection, transfer_key: str) -> None:
-    transfer_statements.DELETE_UNIT.run(connection, {"transfer_key": transfer_key})
+def delete_unit(connection: Connection, transfer_key: str) -> bool:
+    """Whether it was there."""
+    return transfer_statements.DELETE_UNIT.run(connection, {"transfer_key": transfer_key}) > 0
 
 
 def find_unit(connection: Connection, transfer_key: str) -> Unit | None:

@@ -32,7 +32,16 @@ from mailboxstore.outbox.lane import IN_HAND_MAX, Lane
 from mailboxstore.outbox.outcome import Outcome, Refused, decide, refused_before_sending
 from mailboxstore.outbox.reports import Report, Reports
 from mailboxstore.outbox.retry import Backoff
-from mailboxstore.outbox.settlement import Attempt, Settled, release, report_delay, settle
+from mailboxstore.outbox.settlement import (
+    Attempt,
+    Settled,
+    Taken,
+    release,
+    report_delay,
+    settle,
+    settle_taken,
+)
+from mailboxstore.outbox.taken import TakenUnits
 
 READ_BYTES = 512 * 1024
 SWEEP_SECONDS = 60.0
@@ -68,6 +77,7 @@ class OutboxAgent:
         self._delay_notice_ms = delay_notice_ms
         self._kept: Recent[str, KeptEmail] = Recent(ALL_KEPT_BYTES_MAX)
         self._lanes = {hub.name: Lane(hub, self, connect, world.clock, backoff) for hub in hubs}
+        self._taken = TakenUnits(self._write_taken)
         self._turn = 0
         self._sweeper: asyncio.Task[None] | None = None
         self._stopping = False
@@ -85,10 +95,11 @@ class OutboxAgent:
             self._sweeper.cancel()
             await asyncio.wait([self._sweeper])
         await asyncio.gather(*(lane.stop(STOP_SECONDS) for lane in self._lanes.values()))
+        await self._taken.stop(STOP_SECONDS)
 
     @property
     def in_hand(self) -> int:
-        return sum(lane.in_hand for lane in self._lanes.values())
+        return sum(lane.in_hand for lane in self._lanes.values()) + self._taken.waiting
 
     @property
     def connections(self) -> int:
@@ -215,9 +226,9 @@ class OutboxAgent:
                     await self._settle(unit, lane.hub.name, Outcome(deferred=deferred, reply=str(reply)))
                 await lane.went_down(str(broken))
                 return None
-            if outcome.complete:
+            if outcome.whole:
                 # The key makes a repeat harmless: the next unit need not wait for this one's commit.
-                lane.settle_later(self._settle(unit, lane.hub.name, outcome))
+                self._taken.put(Taken(unit, lane.hub.name, outcome.reply, self._clock.now_ms()))
             elif await self._settle(unit, lane.hub.name, outcome):
                 lane.wake()
             return connection if connection.usable else None
@@ -284,10 +295,12 @@ class OutboxAgent:
             next_attempt_ms=self._backoff.next_ms(now_ms, unit.attempts),
             new_key=database.identifier(),
         )
-        settled = await self._commit(
-            lambda connection: settle(connection, database, attempt), lazy=outcome.complete
-        )
+        settled = await self._commit(lambda connection: settle(connection, database, attempt))
         return settled is not None and settled.waits
+
+    async def _write_taken(self, together: Sequence[Taken]) -> None:
+        database = self._database
+        await self._commit(lambda connection: settle_taken(connection, database, together), lazy=True)
 
     async def _unknown(self, unit: Unit, reply: str) -> None:
         now_ms = self._clock.now_ms()

@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Protocol
 
 from foundation.interfaces.world import Clock
 from foundation.smtp.client import ConnectionFailed
@@ -64,7 +63,6 @@ class Lane:
         self._queue: deque[Unit] = deque()
         self._idle: deque[asyncio.Event] = deque()
         self._workers: dict[asyncio.Task[None], None] = {}
-        self._settling: dict[asyncio.Task[None], None] = {}
         self._wake = asyncio.Event()
         self._runner: asyncio.Task[None] | None = None
         self._attempts = 0
@@ -106,13 +104,6 @@ class Lane:
         self.in_hand -= 1
         if self.backlog and self.in_hand <= IN_HAND_MAX // 2:
             self._wake.set()
-
-    def settle_later(self, work: Coroutine[Any, Any, object]) -> None:
-        """Settles a unit beside the connection, which goes on with the next one; in hand until then."""
-        self.in_hand += 1
-        task = asyncio.get_running_loop().create_task(self._settled(work))
-        self._settling[task] = None
-        task.add_done_callback(lambda done: self._settling.pop(done, None))
 
     def came_up(self) -> None:
         if not self.up:
@@ -156,13 +147,12 @@ class Lane:
                 await asyncio.wait([self._runner])
         if waiting:
             await self._work.hand_back(waiting, "")
-        for tasks in (self._workers, self._settling):
-            if tasks:
-                _, late = await asyncio.wait(list(tasks), timeout=grace_seconds)
-                for task in late:
-                    task.cancel()
-                if late:
-                    await asyncio.wait(late)
+        if self._workers:
+            _, late = await asyncio.wait(list(self._workers), timeout=grace_seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
 
     async def _run(self) -> None:
         while not self._stopping:
@@ -262,14 +252,6 @@ class Lane:
         finally:
             self._attempts -= 1
             self._moved_at = self._clock.monotonic()
-            self.finished()
-
-    async def _settled(self, work: Coroutine[Any, Any, object]) -> None:
-        try:
-            await work
-        except Exception:
-            log.exception("an outbox outcome could not be settled", extra={"hub": self.hub.name})
-        finally:
             self.finished()
 
     async def _wait_for_work(self) -> bool:

@@ -27,8 +27,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The reply that decided most: the final one, else the first refusal."""
 
     @property
-    def complete(self) -> bool:
-        return not self.deferred
+    def whole(self) -> bool:
+        """Taken for every recipient."""
+        return not self.failed and not self.deferred
 
 
 def decide(

@@ -50,6 +50,16 @@ class Attempt:
     """For a unit of those recipients that were deferred, when others of the unit were not."""
 
 
+@dataclass(frozen=True)
+class Taken:
+    """A unit that a hub has taken for all its recipients."""
+
+    unit: Unit
+    hub: str
+    reply: str
+    now_ms: int
+
+
 @dataclass
 class Settled:
     notices: tuple[tuple[str, Notice], ...] = ()
@@ -119,6 +129,32 @@ def settle(connection: Connection, database: MailboxDatabase, attempt: Attempt) 
     settled = _rows(work, attempt)
     database.tracking.record(connection, work.events)
     return settled
+
+
+def settle_taken(connection: Connection, database: MailboxDatabase, together: Sequence[Taken]) -> Settled:
+    """Writes down that these units of one mailbox are gone to a hub. Nothing of those that are gone from
+    here.
+    """
+    found = [taken for taken in together if delete_unit(connection, taken.unit.transfer_key)]
+    events: list[TrackingEvent] = []
+    by_folder: dict[int, list[Taken]] = {}
+    for taken in found:
+        work = _Work(connection, database, taken.unit, taken.now_ms, events)
+        work.event("SUBMIT", next_hop=taken.hub, reply=taken.reply)
+        by_folder.setdefault(taken.unit.folder, []).append(taken)
+    database.tracking.record(connection, events)
+    notices: list[tuple[str, Notice]] = []
+    for folder, units in by_folder.items():
+        mailbox_id = units[0].unit.mailbox_id
+        change, outbox = open_with_folder(connection, mailbox_id, folder) or (None, None)
+        if change is None or outbox is None:
+            continue
+        uids = sorted(taken.unit.uid for taken in units)
+        entries = messages_in(connection, outbox.folder, tuple((uid, uid) for uid in uids))
+        remove_messages(connection, change, outbox, entries, ACTOR, units[-1].now_ms)
+        save_change(connection, change)
+        notices += change.all_notices(mailbox_id)
+    return Settled(tuple(notices))
 
 
 def _rows(work: _Work, attempt: Attempt) -> Settled:

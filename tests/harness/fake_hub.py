@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from foundation.mail.envelope import Recipient, Sender, Transfer
 from foundation.smtp.reply import Reply
@@ -61,10 +60,6 @@ class FakeHub:
 class FakeLane:
     def __init__(self, name: str) -> None:
         self.hub = Hub(name, "127.0.0.1", 1)
-        self.settling: list[Coroutine[Any, Any, object]] = []
-
-    def settle_later(self, work: Coroutine[Any, Any, object]) -> None:
-        self.settling.append(work)
 
     def came_up(self) -> None:
         return None

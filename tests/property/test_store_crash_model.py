@@ -4,6 +4,7 @@ changed in whatever order, each operation is done whole or not at all, and nothi
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from itertools import count
@@ -232,10 +233,9 @@ class StoreMachine(CrashMachine[Model]):
 
         async def work() -> None:
             hub.next = say
-            lane = FakeLane(unit.target)
-            await self.agent.attempt(lane, None, unit)  # type: ignore[arg-type]
-            for settled in lane.settling:
-                await settled
+            await self.agent.attempt(FakeLane(unit.target), None, unit)  # type: ignore[arg-type]
+            self.agent._taken._begin()
+            await asyncio.gather(*self.agent._taken._writing)
 
         self.do(work, expect, crash)
 
