@@ -43,6 +43,7 @@ class StoreControl:
         self._reload = reload
 
     async def status(self) -> ServerStatus:
+        await self._agent.written()
         status = self._status()
         queued = await self._database.readers.run(units.count_units)
         return msgspec.structs.replace(status, details={**status.details, "queued": queued})
@@ -50,6 +51,7 @@ class StoreControl:
     async def trace(
         self, message_id: str, network_message_ids: tuple[str, ...]
     ) -> AsyncIterator[tuple[TrackingEvent, ...]]:
+        await self._agent.written()
         tracking = self._database.tracking
         after = 0
 
@@ -61,6 +63,7 @@ class StoreControl:
             after = page[-1].sequence
 
     async def events(self, since_ms: int) -> AsyncIterator[tuple[TrackingEvent, ...]]:
+        await self._agent.written()
         tracking = self._database.tracking
         after = 0
 
@@ -75,6 +78,7 @@ class StoreControl:
         return await self._reload()
 
     async def queue(self) -> AsyncIterator[tuple[QueueEntry, ...]]:
+        await self._agent.written()
         after = ""
 
         def query(connection: Connection) -> tuple[Unit, ...]:

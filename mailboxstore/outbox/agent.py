@@ -47,6 +47,7 @@ READ_BYTES = 512 * 1024
 SWEEP_SECONDS = 60.0
 SWEPT_AT_ONCE = 50
 STOP_SECONDS = 10.0
+WRITTEN_SECONDS = 1.0
 
 log = logging.getLogger("waypost.mailboxstore")
 
@@ -96,6 +97,12 @@ class OutboxAgent:
             await asyncio.wait([self._sweeper])
         await asyncio.gather(*(lane.stop(STOP_SECONDS) for lane in self._lanes.values()))
         await self._taken.stop(STOP_SECONDS)
+
+    async def written(self) -> None:
+        """For who looks at the Outbox's units or events: what hubs have taken is written down, unless the
+        database is slow.
+        """
+        await self._taken.written(WRITTEN_SECONDS)
 
     @property
     def in_hand(self) -> int:

@@ -43,15 +43,20 @@ class TakenUnits:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._begin)
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Writes what waits; what does not end in time is found as interrupted after the start."""
+    async def written(self, seconds: float) -> None:
+        """Until what was taken is written down; no longer than told."""
         self._begin()
         if self._writing:
-            _, late = await asyncio.wait(list(self._writing), timeout=grace_seconds)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+            await asyncio.wait(list(self._writing), timeout=seconds)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Writes what waits; what does not end in time is found as interrupted after the start."""
+        await self.written(grace_seconds)
+        late = list(self._writing)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
 
     def _begin(self) -> None:
         if self._timer is not None:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 import pytest
 from sqlalchemy import Connection, text
 
+from foundation.interfaces.control import ReloadOutcome, ServerStatus
 from foundation.mail.envelope import Recipient, Sender
+from mailboxstore.control import StoreControl
 from mailboxstore.database.units import Unit
 from mailboxstore.outbox import taken as module
 from mailboxstore.outbox.settlement import Taken
@@ -152,3 +154,40 @@ async def test_what_is_gone_meanwhile_takes_none_along(office: Office, lost: str
     await office.agent.stop()
     assert await office.units() == ()
     assert len(await bench.events("SUBMIT")) == (1 if lost == "unit" else 2)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_who_looks_at_the_queue_sees_nothing_that_a_hub_has(office: Office) -> None:
+    async def reload() -> ReloadOutcome:
+        raise NotImplementedError
+
+    bench, [hub] = office.bench, office.hubs
+    status = ServerStatus(name="store", role="store", site="a", pid=1, state="ready")
+    control = StoreControl(bench.database, office.agent, lambda: status, reload)
+
+    async def submitted(key: str) -> None:
+        await bench.submit(key=key)
+        await hub.message()
+        await until(lambda: office.agent._taken.waiting == 1)
+
+    await submitted("key-1")
+    assert [entry async for page in control.queue() for entry in page] == []
+    await submitted("key-2")
+    assert (await control.status()).details["queued"] == 0
+    await submitted("key-3")
+    assert [event async for page in control.events(0) for event in page][-1].event == "SUBMIT"
+    await submitted("key-4")
+    traced = [event.event async for page in control.trace("", ("network-key-4",)) for event in page]
+    assert traced == ["RECEIVE", "SUBMIT"]
+
+
+@pytest.mark.usefixtures("patient")
+async def test_a_slow_database_keeps_nobody_who_looks() -> None:
+    written = Written()
+    units = TakenUnits(written)
+    units.put(taken(1))
+    written.go.clear()
+    await units.written(0.01)
+    written.go.set()
+    await units.written(1)
+    assert written.groups == [["key-1"]]
