@@ -52,7 +52,7 @@ def line_of(entry: Mapping[str, Any]) -> str:
     try:
         return _encode(entry).decode()
     except UnicodeEncodeError:  # half a character
-        return json.dumps(entry, default=str)
+        return json.dumps(entry, ensure_ascii=False, default=str).encode("utf-8", "replace").decode()
 
 
 class ReadableFormatter(JsonFormatter):

@@ -59,23 +59,17 @@ class LogSink:
         return True
 
     def _write_lines(self) -> None:
-        while lines := self._next():
+        ended = False
+        while not ended:
+            waiting = [self._lines.get()]
+            while len(waiting) < LINES_AT_ONCE and not self._lines.empty():
+                waiting.append(self._lines.get())
+            ended = None in waiting
             try:
-                self._stream.write("".join(lines))
+                self._stream.write("".join(f"{line}\n" for line in waiting if line is not None))
                 self._stream.flush()
             except OSError:  # nobody reads any more; the servers go on
                 continue
-
-    def _next(self) -> list[str]:
-        """Lines that wait, at least one; none after the last."""
-        lines: list[str] = []
-        while not lines or (len(lines) < LINES_AT_ONCE and not self._lines.empty()):
-            line = self._lines.get()
-            if line is None:
-                self._lines.put(None)
-                break
-            lines.append(line + "\n")
-        return lines
 
 
 class SinkHandler(logging.Handler):

@@ -97,11 +97,7 @@ def open_engine(url: str, size_bytes_max: int = 0) -> Engine:
     isolation: dict[str, Any] = {"isolation_level": "REPEATABLE READ"}
     if parsed.drivername == "sqlite":
         isolation = {}
-        connect = {
-            "isolation_level": None,
-            "check_same_thread": False,
-            "timeout": BUSY_TIMEOUT_MS / 1000,
-        }
+        connect = {"isolation_level": None, "check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
     place = parsed.render_as_string(hide_password=True)
     try:
         # Connections are opened when first needed, so there are never more than threads that use them.

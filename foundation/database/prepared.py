@@ -43,11 +43,11 @@ class Prepared:
 
     def first(self, connection: Connection, values: Values) -> Row | None:
         """The first row; None without one. For statements that find one, or few: all are fetched."""
-        driver = _driver(connection)
-        if driver is None:
+        cursor = _cursor(connection)
+        if cursor is None:
             one = connection.execute(self.statement, values).first()
             return None if one is None else tuple(one)
-        found = self._run(connection, driver, values).fetchall()
+        found = self._run(connection, cursor, values).fetchall()
         if not found:
             return None
         row = found[0]
@@ -59,21 +59,21 @@ class Prepared:
         return None if row is None else row[0]
 
     def rows(self, connection: Connection, values: Values) -> list[Row]:
-        driver = _driver(connection)
-        if driver is None:
+        cursor = _cursor(connection)
+        if cursor is None:
             return [tuple(row) for row in connection.execute(self.statement, values)]
-        found = self._run(connection, driver, values).fetchall()
+        found = self._run(connection, cursor, values).fetchall()
         return [self._truthful(row) for row in found] if self._truths else found
 
     def run(self, connection: Connection, values: Values) -> int:
         """How many rows it changed."""
-        driver = _driver(connection)
-        if driver is None:
+        cursor = _cursor(connection)
+        if cursor is None:
             # SQLAlchemy forgets the count of an insert unless it is asked for.
             options = {"preserve_rowcount": True}
             count = int(connection.execute(self.statement, values, execution_options=options).rowcount)
         else:
-            count = self._run(connection, driver, values).rowcount
+            count = self._run(connection, cursor, values).rowcount
         if count < 0:
             raise RuntimeError("the database did not say how many rows were changed")
         return count
@@ -82,36 +82,36 @@ class Prepared:
         """Once for each; nothing for none."""
         if not all_values:
             return
-        driver = _driver(connection)
-        if driver is None:
+        cursor = _cursor(connection)
+        if cursor is None:
             connection.execute(self.statement, all_values)
             return
         parameters = [self._parameters(connection.dialect, values) for values in all_values]
         try:
             # Not by the cursor itself: it would hold on to the statement, and keep a closed database open.
-            driver.connection.executemany(self._text, parameters)
+            cursor.connection.executemany(self._text, parameters)
         except sqlite3.Error as error:
             raise wrapped(connection, self._text, error) from error
 
     def add(self, connection: Connection, values: Values) -> int:
         """Inserts a row and returns the number that the database gave it."""
-        driver = _driver(connection)
-        if driver is None:
+        cursor = _cursor(connection)
+        if cursor is None:
             key = connection.execute(self.statement, values).inserted_primary_key
             number = key[0] if key else None
         else:
-            number = self._run(connection, driver, values).lastrowid
+            number = self._run(connection, cursor, values).lastrowid
         if number is None:
             raise RuntimeError("the database gave no number for a new row")
         return int(number)
 
     # --- SQLite ---
 
-    def _run(self, connection: Connection, driver: sqlite3.Cursor, values: Values) -> sqlite3.Cursor:
+    def _run(self, connection: Connection, cursor: sqlite3.Cursor, values: Values) -> sqlite3.Cursor:
         """Rows are to be fetched to the last one, or the statement stays open."""
         parameters = self._parameters(connection.dialect, values)
         try:
-            return driver.execute(self._text, parameters)
+            return cursor.execute(self._text, parameters)
         except sqlite3.Error as error:
             raise wrapped(connection, self._text, error) from error
 
@@ -161,7 +161,7 @@ def _nothing(_: Values) -> Sequence[Any]:
     return ()
 
 
-def _driver(connection: Connection) -> sqlite3.Cursor | None:
+def _cursor(connection: Connection) -> sqlite3.Cursor | None:
     """The cursor of SQLite's connection, inside SQLAlchemy's transaction; None on another database."""
     if connection.dialect.name != "sqlite":
         return None

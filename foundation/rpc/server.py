@@ -15,6 +15,7 @@ from typing import Any
 
 from foundation.rpc.services import RpcLimits, Services
 from foundation.rpc.serving import ServedConnection
+from foundation.tasks import end_tasks
 
 CLOSING_SECONDS = 1.0
 
@@ -70,13 +71,8 @@ class RpcServer:
         connections = list(self._connections)
         for connection in connections:
             connection.drain()
-        if self._services.tasks:
-            _, late = await asyncio.wait(list(self._services.tasks), timeout=grace_seconds)
-            if late:
-                log.warning("%d RPC calls are cut at the stop", len(late))
-                for task in late:
-                    task.cancel()
-                await asyncio.wait(late)
+        if late := await end_tasks(self._services.tasks, grace_seconds):
+            log.warning("%d RPC calls were cut at the stop", late)
         for connection in connections:
             connection.close()
         if connections:

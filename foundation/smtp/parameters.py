@@ -8,9 +8,7 @@ from foundation.mail.errors import MailError
 from foundation.mail.xtext import decode_xtext, valid_xtext
 
 _KEYWORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*")
-_PLAIN = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([\x21-\x3c\x3e-\x7e]++))?")
-_VALUE = re.compile(rb"[\x21-\x3c\x3e-\x7e]+")
-_VALUE_UTF8 = re.compile(rb"[\x21-\x3c\x3e-\x7e\x80-\xff]+")
+_PARAMETER = re.compile(rb"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([\x21-\x3c\x3e-\x7e\x80-\xff]++))?")
 _ADDRESS_TYPE = re.compile(r"[A-Za-z0-9-]{1,63}")
 
 NOTIFY_WORDS = ("SUCCESS", "FAILURE", "DELAY")
@@ -28,24 +26,21 @@ def split_parameters(text: bytes) -> dict[str, str | None]:
     """`KEY=value KEY …` by upper-case keyword; None where there is no `=`. Raises MailError 501 5.5.4."""
     result: dict[str, str | None] = {}
     for word in text.split():
-        if (plain := _PLAIN.fullmatch(word)) and (keyword := plain[1].decode().upper()) not in result:
-            result[keyword] = None if plain[2] is None else plain[2].decode()
-            continue
-        key, equals, value = word.partition(b"=")
-        if _KEYWORD.fullmatch(key) is None:
-            raise bad("A parameter is malformed")
-        keyword = key.decode("ascii").upper()
+        match = _PARAMETER.fullmatch(word)
+        if match is None:
+            key = word.partition(b"=")[0]
+            known = _KEYWORD.fullmatch(key)
+            raise bad(
+                f"The value of {key.decode().upper()} is malformed" if known else "A parameter is malformed"
+            )
+        keyword, value = match[1].decode().upper(), match[2]
         if keyword in result:
             raise bad(f"Parameter {keyword} is given twice")
-        if not equals:
-            result[keyword] = None
-            continue
         # RFC 6531 3.3: only values of ORCPT may carry UTF-8
-        pattern = _VALUE_UTF8 if keyword == "ORCPT" else _VALUE
-        if pattern.fullmatch(value) is None:
+        if value is not None and not value.isascii() and keyword != "ORCPT":
             raise bad(f"The value of {keyword} is malformed")
         try:
-            result[keyword] = value.decode("utf-8")
+            result[keyword] = None if value is None else value.decode()
         except UnicodeDecodeError:
             raise bad(f"The value of {keyword} is not UTF-8") from None
     return result

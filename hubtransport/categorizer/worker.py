@@ -19,6 +19,7 @@ from foundation.interfaces.tracking import TrackingEvent
 from foundation.interfaces.world import World
 from foundation.mail.errors import MailError
 from foundation.mail.status import DELIVERY_EXPIRED
+from foundation.tasks import end_tasks
 from hubtransport.categorizer.enqueue import Planned
 from hubtransport.categorizer.forwarder import Forwarder
 from hubtransport.queues.delivery import Enqueue, enqueue
@@ -105,12 +106,7 @@ class CategorizerWorker:
             timer.cancel()
         if self._reload is not None:
             self._reload.cancel()
-        if self._tasks:
-            _, late = await asyncio.wait(list(self._tasks), timeout=grace_seconds)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        await end_tasks(self._tasks, grace_seconds)
 
     def _look(self) -> None:
         if self._stopping:

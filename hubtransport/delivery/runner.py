@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from foundation.interfaces.world import World
 from foundation.mail.errors import MailError, unexpected
+from foundation.tasks import end_tasks
 from hubtransport.delivery.conclude import Concluder
 from hubtransport.delivery.courier import Courier, HopFailed, HopRefused, Line
 from hubtransport.delivery.hops import HopKeeper
@@ -80,12 +81,7 @@ class DeliveryRunner:
         for hop in list(self._waiters):
             while self._call_idle(hop):
                 pass
-        if self._tasks:
-            _, late = await asyncio.wait(list(self._tasks), timeout=grace_seconds)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        await end_tasks(self._tasks, grace_seconds)
         free = [unit.key for queue in self._scheduler.queues() for unit in queue.waiting]
         if free:
             try:

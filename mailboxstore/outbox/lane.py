@@ -15,6 +15,7 @@ from typing import Protocol
 
 from foundation.interfaces.world import Clock
 from foundation.smtp.client import ConnectionFailed
+from foundation.tasks import end_tasks
 from mailboxstore.database.units import Unit
 from mailboxstore.outbox.hubs import Connect, Hub, HubConnection
 from mailboxstore.outbox.retry import Backoff
@@ -141,18 +142,10 @@ class Lane:
             event.set()
         if self._runner is not None:
             # It may be probing a hub that does not answer.
-            _, late = await asyncio.wait([self._runner], timeout=RUNNER_STOP_SECONDS)
-            if late:
-                self._runner.cancel()
-                await asyncio.wait([self._runner])
+            await end_tasks([self._runner], RUNNER_STOP_SECONDS)
         if waiting:
             await self._work.hand_back(waiting, "")
-        if self._workers:
-            _, late = await asyncio.wait(list(self._workers), timeout=grace_seconds)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+        await end_tasks(self._workers, grace_seconds)
 
     async def _run(self) -> None:
         while not self._stopping:

@@ -11,10 +11,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from foundation.tasks import end_tasks
 from mailboxstore.outbox.settlement import Taken
 
 TOGETHER_SECONDS = 0.25
 TOGETHER_MAX = 200
+"""Of all mailboxes; so many do not wait for more."""
 
 log = logging.getLogger("waypost.mailboxstore")
 
@@ -51,12 +53,8 @@ class TakenUnits:
 
     async def stop(self, grace_seconds: float) -> None:
         """Writes what waits; what does not end in time is found as interrupted after the start."""
-        await self.written(grace_seconds)
-        late = list(self._writing)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
+        self._begin()
+        await end_tasks(self._writing, grace_seconds)
 
     def _begin(self) -> None:
         if self._timer is not None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 
 WORDS_MAX = 50
-"""What is within more words than that is asked of the texts themselves, which are as fast then."""
+"""What is within more words than that is asked of the texts themselves."""
 
 _WORD = re.compile(r"\w{3,}")
 """Shorter ones have no trigram, and nothing that is looked for is within them."""

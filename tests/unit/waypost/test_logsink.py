@@ -65,3 +65,16 @@ def test_lines_that_wait_are_written_at_once(monkeypatch: pytest.MonkeyPatch) ->
     stream.go.set()
     sink.close()
     assert written == [1, 4, 6]
+
+
+def test_it_ends_though_its_queue_is_full_again_by_then() -> None:
+    stream = Stuck()
+    sink = LogSink(stream, queued_lines=2)
+    sink.write({"message": "first"})
+    assert stream.waits.wait(10)
+    sink._lines.put(None)
+    sink.write({"message": "last"})
+    stream.go.set()
+    sink._thread.join(10)
+    assert not sink._thread.is_alive()
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["first", "last"]
