@@ -114,7 +114,7 @@ def test_an_insert_of_what_it_selects_says_whether_it_added(
     connection: Connection, monkeypatch: pytest.MonkeyPatch, by_the_driver: bool
 ) -> None:
     if not by_the_driver:
-        monkeypatch.setattr(prepared, "_driver", lambda connection: None)
+        monkeypatch.setattr(prepared, "_cursor", lambda connection: None)
     name = bindparam("name", type_=String)
     there = select(NOTES.c.id).where(NOTES.c.name == name).exists()
     add = Prepared(insert(NOTES).from_select(["name"], select(name).where(~there)))
@@ -124,7 +124,7 @@ def test_an_insert_of_what_it_selects_says_whether_it_added(
 def test_a_count_that_the_database_does_not_tell_is_no_answer(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepared, "_driver", lambda connection: None)
+    monkeypatch.setattr(prepared, "_cursor", lambda connection: None)
     monkeypatch.setattr(CursorResult, "rowcount", -1)
     with pytest.raises(RuntimeError, match="how many rows"):
         Prepared(insert(NOTES)).run(connection, {"name": "one"})
